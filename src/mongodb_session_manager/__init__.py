@@ -1,0 +1,48 @@
+"""Durable sessions for Strands agents on MongoDB."""
+
+from .errors import (
+    SessionBusyError,
+    SessionConflictError,
+    SessionError,
+    SessionNotFoundError,
+    SessionTooLargeError,
+)
+from .mongodb_connection_pool import MongoDBConnectionPool, UnsupportedServerError
+from .mongodb_session_factory import (
+    MongoDBSessionManagerFactory,
+    close_global_factory,
+    get_global_factory,
+    initialize_global_factory,
+)
+from .mongodb_session_manager import MongoDBSessionManager, create_mongodb_session_manager
+from .mongodb_session_repository import MongoDBSessionRepository
+from .session_manager import SessionManager
+from .store import AgentSummary, Commit, LoadedAgent, SessionCatalogue, SessionPage, SessionStore, SessionSummary
+from .views import AgentView, SessionView
+
+__all__ = [
+    "AgentSummary",
+    "AgentView",
+    "Commit",
+    "LoadedAgent",
+    "MongoDBConnectionPool",
+    "MongoDBSessionManager",
+    "MongoDBSessionManagerFactory",
+    "MongoDBSessionRepository",
+    "SessionBusyError",
+    "SessionCatalogue",
+    "SessionConflictError",
+    "SessionError",
+    "SessionManager",
+    "SessionNotFoundError",
+    "SessionPage",
+    "SessionStore",
+    "SessionSummary",
+    "SessionTooLargeError",
+    "SessionView",
+    "UnsupportedServerError",
+    "close_global_factory",
+    "create_mongodb_session_manager",
+    "get_global_factory",
+    "initialize_global_factory",
+]

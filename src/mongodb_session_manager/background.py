@@ -1,0 +1,149 @@
+"""The threads behind an event loop: a pool that does the I/O, and one thread that renews turns.
+
+One of each per client, shared by all managers on it. Both are made on first use, again in a forked child.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+__all__ = ["Background", "Lease"]
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_shared: weakref.WeakKeyDictionary[Any, Background] = weakref.WeakKeyDictionary()
+_sharing = threading.Lock()
+
+
+class Lease:
+    """A turn to keep alive. It holds nothing strongly that would keep an abandoned agent in memory.
+
+    Attributes:
+        interval: Seconds between renewals.
+        renew: Extends the turn; ``False`` when there is nothing to renew any more.
+        due: When the next renewal is due, on the monotonic clock.
+        ended: Whether it is not renewed any more.
+    """
+
+    def __init__(self, interval: float, renew: Callable[[], bool]) -> None:
+        """Describe the lease; :meth:`Background.keep` starts it."""
+        self.interval = interval
+        self.renew = renew
+        self.due = time.monotonic() + interval
+        self.ended = False
+
+
+class Background:
+    """A thread pool for flushes and a thread for renewals."""
+
+    def __init__(self, max_workers: int) -> None:
+        """Make nothing yet.
+
+        Args:
+            max_workers: Flushes at once, as many as the store can serve.
+        """
+        self._max_workers = max_workers
+        self._lock = threading.Lock()
+        self._reset()
+
+    def _reset(self) -> None:
+        self._pid = os.getpid()
+        self._pool: ThreadPoolExecutor | None = None
+        self._leases: set[Lease] = set()
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    def _here(self) -> None:
+        """Start afresh in a forked child: the parent's threads do not exist in it."""
+        if self._pid != os.getpid():
+            self._lock = threading.Lock()
+            self._reset()
+
+    @classmethod
+    def of(cls, shared_by: object, max_workers: int) -> Background:
+        """The one that belongs to an object, usually a client; it goes with that object."""
+        with _sharing:
+            background = _shared.get(shared_by)
+            if background is None:
+                background = _shared[shared_by] = cls(max_workers)
+            return background
+
+    async def run(self, call: Callable[[], T]) -> T:
+        """Do something blocking in the pool, with the caller's context variables.
+
+        The call runs to its end even when the awaiting task is cancelled.
+        """
+        work = asyncio.wrap_future(self._workers().submit(contextvars.copy_context().run, call))
+        # If the task is cancelled nobody else looks at the outcome, and asyncio would complain about that.
+        work.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return await asyncio.shield(work)
+
+    def call(self, call: Callable[[], T]) -> T:
+        """Do something blocking in the pool and wait for it here."""
+        return self._workers().submit(contextvars.copy_context().run, call).result()
+
+    def _workers(self) -> ThreadPoolExecutor:
+        self._here()
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(self._max_workers, thread_name_prefix="session-flush")
+            return self._pool
+
+    def keep(self, lease: Lease) -> None:
+        """Renew this turn until it is let go."""
+        self._here()
+        with self._changed:
+            self._leases.add(lease)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._renew_leases, name="session-renewal", daemon=True)
+                self._thread.start()
+            self._changed.notify_all()
+
+    def let_go(self, lease: Lease) -> None:
+        """Renew this turn no more."""
+        self._here()
+        with self._changed:
+            lease.ended = True
+            self._leases.discard(lease)
+            self._changed.notify_all()
+
+    def wait_for_turns(self, timeout: float) -> bool:
+        """Wait until no turn is kept. ``False`` when some still are after so many seconds."""
+        self._here()
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._leases, timeout)
+
+    def _renew_leases(self) -> None:
+        while True:
+            with self._changed:
+                if not self._leases:
+                    self._thread = None
+                    return
+                first = min(self._leases, key=lambda lease: lease.due)
+                wait = first.due - time.monotonic()
+                if wait > 0:
+                    self._changed.wait(wait)
+                    continue
+                first.due = time.monotonic() + first.interval
+            if not _renewed(first):
+                self.let_go(first)
+
+
+def _renewed(lease: Lease) -> bool:
+    try:
+        return lease.renew()
+    except Exception as error:
+        # Nothing is lost by it: the turn has time left, and every write compares before it sets.
+        logger.debug("error=<%s> | a turn was not renewed, trying again", type(error).__name__)
+        return True

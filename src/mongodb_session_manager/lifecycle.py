@@ -1,0 +1,538 @@
+"""Which event of the SDK does what, and when what was recorded is written.
+
+==========================================  =================================================================
+event                                       what happens
+==========================================  =================================================================
+AgentInitialized                            load, if not already loaded
+BeforeInvocation, first                     reload an agent whose last write was refused
+BeforeInvocation, last                      the turn is open, in memory
+BeforeModelCall, BeforeToolCall             claim the turn if nothing has claimed it yet
+MessageAdded in a turn                      flush; the final answer rests until AfterInvocation
+MessageAdded outside a turn                 flush as soon as no tool use waits for its result
+AfterModelCall                              flush a redaction
+AfterInvocation, first                      flush everything, release the turn
+AfterInvocation, last                       flush what the application's own hooks changed; raise what went wrong
+==========================================  =================================================================
+
+Callbacks are coroutine functions, because the SDK drops what anything else returns; the flush itself runs on a pool
+thread, never on the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+import weakref
+from collections.abc import Mapping
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from strands import Agent
+from strands.hooks import (
+    AfterInvocationEvent,
+    AfterModelCallEvent,
+    AfterMultiAgentInvocationEvent,
+    AfterNodeCallEvent,
+    AgentInitializedEvent,
+    BeforeInvocationEvent,
+    BeforeModelCallEvent,
+    BeforeMultiAgentInvocationEvent,
+    BeforeToolCallEvent,
+    HookOrder,
+    HookRegistry,
+    MessageAddedEvent,
+    MultiAgentInitializedEvent,
+)
+from strands.session.repository_session_manager import RepositorySessionManager
+from strands.types.content import Message
+from strands.types.session import SessionMessage
+
+from . import documents
+from .background import Background, Lease
+from .codec import encode
+from .errors import SessionBusyError, SessionConflictError, SessionError
+from .metrics import counters
+from .records import Record
+from .store import SessionStore
+from .unit_of_work import UnitOfWork
+
+if TYPE_CHECKING:
+    from strands.multiagent.base import MultiAgentBase
+    from strands.types.agent import LocalAgent
+
+__all__ = ["HeldTurn", "TurnLifecycle"]
+
+
+class TurnLifecycle(RepositorySessionManager):
+    """The SDK's session logic over a unit of work, written turn by turn."""
+
+    def __init__(
+        self,
+        session_id: str,
+        *,
+        store: SessionStore,
+        background: Background,
+        turn_timeout: float,
+        turn_limit: float,
+        session_fields: Mapping[str, Any],
+    ) -> None:
+        """Serve one session; no I/O.
+
+        Args:
+            session_id: Any text that UTF-8 can express.
+            store: Where the session lies.
+            background: The threads that flush and renew.
+            turn_timeout: Seconds after which a turn that is not renewed has expired.
+            turn_limit: Seconds without an event of the agent after which its turn is not renewed any more.
+            session_fields: What a new session starts with.
+        """
+        if turn_timeout <= 0 or turn_limit <= 0:
+            raise ValueError("turn_timeout and turn_limit are seconds above 0")
+        self.unit_of_work = UnitOfWork(session_id, store, turn_timeout=turn_timeout, session_fields=session_fields)
+        super().__init__(session_id, session_repository=self.unit_of_work)
+        self.unit_of_work.write_through = self._write_through
+        self._background = background
+        self._turn_timeout = turn_timeout
+        self._turn_limit = turn_limit
+        self._agents: dict[str, weakref.ref[LocalAgent]] = {}
+        self._leases: dict[Record, Lease] = {}
+        self._model_calls: dict[str, int] = {}
+
+    # The SDK's events
+
+    def register_hooks(self, registry: HookRegistry, **kwargs: Any) -> None:
+        """Subscribe to the events of the table above. Called by the SDK."""
+        first, last = HookOrder.SDK_FIRST, HookOrder.SDK_LAST
+        registry.add_callback(AgentInitializedEvent, self._on_agent_initialized)
+        registry.add_callback(BeforeInvocationEvent, self._on_invocation_asked, order=first)
+        registry.add_callback(BeforeInvocationEvent, self._on_invocation_begins, order=last)
+        registry.add_callback([BeforeModelCallEvent, BeforeToolCallEvent], self._on_effect, order=first)
+        registry.add_callback(AfterModelCallEvent, self._on_model_answered)
+        registry.add_callback(MessageAddedEvent, self._on_message_added)
+        registry.add_callback(AfterInvocationEvent, self._on_invocation_ends, order=first)
+        registry.add_callback(AfterInvocationEvent, self._on_invocation_ended)
+        registry.add_callback(MultiAgentInitializedEvent, self._on_graph_initialized)
+        registry.add_callback(BeforeMultiAgentInvocationEvent, self._on_graph_begins)
+        registry.add_callback(AfterNodeCallEvent, self._on_node_ended)
+        registry.add_callback(AfterMultiAgentInvocationEvent, self._on_graph_ends)
+
+    def _on_agent_initialized(self, event: AgentInitializedEvent[LocalAgent]) -> None:
+        self.initialize(event.agent)
+
+    async def _on_invocation_asked(self, event: BeforeInvocationEvent) -> None:
+        agent, record = event.agent, self._heard(event.agent)
+        if record.refusal is None:
+            return
+        await self._background.run(partial(self.unit_of_work.load, agent.agent_id))
+        self._restore(agent)
+        if agent._interrupt_state.activated:
+            raise SessionConflictError(
+                f"agent {agent.agent_id!r} in session {self.session_id!r} now waits for the answer to an interrupt,"
+                " which this prompt does not give",
+                session_id=self.session_id,
+                agent_id=agent.agent_id,
+            )
+
+    async def _on_invocation_begins(self, event: BeforeInvocationEvent) -> None:
+        record = self._heard(event.agent)
+        record.direct_call = False
+        if not record.kept_open:
+            record.open_turn()
+
+    async def _on_effect(self, event: BeforeModelCallEvent | BeforeToolCallEvent[LocalAgent]) -> None:
+        record = self._heard(event.agent)
+        if not record.turn_open:
+            record.direct_call = isinstance(event, BeforeToolCallEvent) and isinstance(event.agent, Agent)
+            return
+        self._raise_refusal(record)
+        if not record.claimed or record.has_changes:
+            await self._flush(event.agent, record, claim=True)
+
+    async def _on_model_answered(self, event: AfterModelCallEvent) -> None:
+        record = self._heard(event.agent)
+        if record.has_changes and record.refusal is None:
+            await self._flush(event.agent, record, changes_only=True)
+
+    async def _on_message_added(self, event: MessageAddedEvent[LocalAgent]) -> None:
+        agent, record, message = event.agent, self._heard(event.agent), event.message
+        if record.refusal is not None and not record.turn_open:
+            # A repair of the history that the coming reload replaces.
+            return
+        self._raise_refusal(record)
+        self._record_message(message, agent, record)
+        self._record_state(agent, record)
+        if self._rests(message, record):
+            return
+        was_direct, record.direct_call = record.direct_call, False
+        try:
+            await self._flush(agent, record)
+        except SessionBusyError as error:
+            if not was_direct:
+                raise
+            raise _ran_unrecorded(error) from error
+
+    def _rests(self, message: Message, record: Record) -> bool:
+        """Whether a message waits for a later one to be written with."""
+        calls_tool = any("toolUse" in block for block in message["content"])
+        if record.turn_open:
+            return message["role"] == "assistant" and not calls_tool
+        if record.direct_call:
+            return message["role"] == "user" or calls_tool
+        return record.unanswered_tool_use()
+
+    async def _on_invocation_ends(self, event: AfterInvocationEvent) -> None:
+        agent, record = event.agent, self._heard(event.agent)
+        try:
+            if record.refusal is None:
+                self._record_state(agent, record)
+            await self._flush(agent, record, release=not record.kept_open)
+        except Exception as error:
+            # Raised by the last callback, so that the application's own hooks run all the same.
+            record.failure = error
+        finally:
+            record.turn_open = bool(record.kept_open)
+
+    async def _on_invocation_ended(self, event: AfterInvocationEvent) -> None:
+        agent, record = event.agent, self._heard(event.agent)
+        failure, record.failure = record.failure, None
+        if record.refusal is not None:
+            raise record.refusal.again()
+        if failure is not None:
+            raise failure
+        self._record_state(agent, record)
+        await self._flush(agent, record)
+
+    # What the application calls
+
+    def initialize(self, agent: LocalAgent, **kwargs: Any) -> None:
+        """Load the agent's history into it. The SDK calls this; a second call for the same agent changes nothing.
+
+        Raises:
+            SessionException: Another agent with this id uses this manager already.
+        """
+        known = self._agents.get(agent.agent_id)
+        if known is not None and known() is agent:
+            return
+        record = self.unit_of_work.known(agent.agent_id) or self._load(agent.agent_id)
+        with self.unit_of_work.recording():
+            self._restore_into(agent, record, **kwargs)
+        record.start_counting(counters(agent, 0))
+        self._agents[agent.agent_id] = weakref.ref(agent)
+
+    def reload(self, agent: LocalAgent) -> None:
+        """Bring an agent up to date with what is stored: messages, state, interrupts, conversation manager.
+
+        What was recorded and not written is forgotten.
+
+        Raises:
+            SessionNotFoundError: The session was deleted.
+        """
+        self._load(agent.agent_id)
+        self._restore(agent)
+
+    def append_message(self, message: Message, agent: LocalAgent, **kwargs: Any) -> None:
+        """Store a message at the end of the agent's history; one that is stored already is not stored twice.
+
+        Args:
+            message: Recognised by its ``tracking_id``, or, without one, as equal to the last message in role and text.
+                With a known ``tracking_id`` and other content it replaces the stored message. A ``content`` that is a
+                plain string is one text block.
+            agent: Whose history it is. Its ``messages`` are not changed.
+            **kwargs: For the SDK.
+        """
+        record = self._usable(agent)
+        self._record_message(message, agent, record)
+        self._write_through(record)
+
+    def sync_agent(self, agent: LocalAgent, **kwargs: Any) -> None:
+        """Store the agent's state if it changed."""
+        record = self._usable(agent)
+        self._record_state(agent, record)
+        self._write_through(record)
+
+    def redact_latest_message(self, redact_message: Message, agent: LocalAgent, **kwargs: Any) -> None:
+        """Replace the newest message, in the database too."""
+        record = self._usable(agent)
+        with self.unit_of_work.recording():
+            super().redact_latest_message(redact_message, agent, **kwargs)
+        self._write_through(record)
+
+    def claim(self, agent: LocalAgent) -> HeldTurn:
+        """Hold the agent's turn by hand, for several calls: ``with manager.claim(agent): …``, or ``async with``.
+
+        Raises:
+            SessionBusyError: On entering, if another turn is running.
+        """
+        return HeldTurn(self, agent)
+
+    # How it is done
+
+    def _load(self, agent_id: str) -> Record:
+        return self.unit_of_work.load(agent_id)
+
+    def _restore(self, agent: LocalAgent) -> None:
+        """Give a loaded agent back what is stored."""
+        for tracker in (self._latest_agent_message, self._last_synced_internal_state, self._held_records):
+            tracker.pop(agent.agent_id, None)
+        with self.unit_of_work.recording():
+            self._restore_into(agent, self._heard(agent))
+
+    def _restore_into(self, agent: LocalAgent, record: Record, **kwargs: Any) -> None:
+        if isinstance(agent, Agent):
+            record.default_conversation_state = agent.conversation_manager.get_state()
+        super().initialize(agent, **kwargs)
+        # The conversation manager may have removed every message; the newest is still the one to redact.
+        if self._latest_agent_message[agent.agent_id] is None:
+            self._latest_agent_message[agent.agent_id] = next(reversed(record.window()), None)
+
+    def _heard(self, agent: LocalAgent) -> Record:
+        record = self.unit_of_work.record(agent.agent_id)
+        record.touch()
+        return record
+
+    def _usable(self, agent: LocalAgent) -> Record:
+        record = self._heard(agent)
+        self._raise_refusal(record)
+        return record
+
+    def _raise_refusal(self, record: Record) -> None:
+        if record.refusal is not None:
+            raise record.refusal.again()
+
+    def _record_message(self, message: Message, agent: LocalAgent, record: Record) -> None:
+        stored = documents.as_blocks(message)
+        tracking_id = message.get("tracking_id")
+        if not tracking_id and _repeats_last(stored, record):
+            return
+        position = record.position_of(tracking_id) if tracking_id else None
+        if position is not None:
+            self._record_change(stored, position, record)
+            return
+        if not tracking_id:
+            message["tracking_id"] = stored["tracking_id"] = str(uuid.uuid4())
+        with self.unit_of_work.recording():
+            super().append_message(stored, agent)
+        if "metrics" in message.get("metadata", {}):
+            self._model_calls[agent.agent_id] = self._model_calls.get(agent.agent_id, 0) + 1
+
+    def _record_change(self, message: Message, position: int, record: Record) -> None:
+        if record.message_at(position) != encode(message):
+            record.change_message(SessionMessage.from_message(message, position))
+
+    def _record_state(self, agent: LocalAgent, record: Record) -> None:
+        try:
+            with self.unit_of_work.recording():
+                super().sync_agent(agent)
+            record.set_data(_configuration(agent))
+        except SessionError as error:
+            record.refuse(error)
+            self._settle(agent, record)
+            raise
+        record.count_calls(counters(agent, self._model_calls.get(agent.agent_id, 0)))
+
+    def _write_through(self, record: Record) -> None:
+        """After a write from outside: flush, unless that would block an event loop that has a flush coming."""
+        if record.turn_open and _runs_a_loop():
+            return
+        self._flush_here(self._agent_of(record), record)
+
+    def _agent_of(self, record: Record) -> LocalAgent | None:
+        known = self._agents.get(record.agent_id) if record.part == "agents" else None
+        return known() if known else None
+
+    async def _flush(self, agent: LocalAgent, record: Record, **how: bool) -> None:
+        try:
+            await self._background.run(partial(self.unit_of_work.flush, record, **how))
+        finally:
+            self._settle(agent, record)
+
+    def _flush_here(self, agent: LocalAgent | None, record: Record, **how: bool) -> None:
+        try:
+            self.unit_of_work.flush(record, **how)
+        finally:
+            self._settle(agent, record)
+
+    def _settle(self, agent: LocalAgent | None, record: Record) -> None:
+        """After a flush: keep the turn alive or let it go; take what was refused out of the agent's memory."""
+        self._keep_turn(record)
+        dropped = {id(message) for message in record.take_dropped()}
+        if agent is None or record.refusal is None:
+            return
+        if dropped:
+            agent.messages[:] = [message for message in agent.messages if id(message) not in dropped]
+        if isinstance(agent, Agent) and agent._interrupt_state.activated:
+            agent._interrupt_state.deactivate()
+
+    def _keep_turn(self, record: Record) -> None:
+        lease = self._leases.get(record)
+        if record.claimed and (lease is None or lease.ended):
+            renew = partial(_renew, weakref.ref(record), weakref.ref(self.unit_of_work), self._turn_limit)
+            self._leases[record] = lease = Lease(self._turn_timeout / 3, renew)
+            self._background.keep(lease)
+        if not record.claimed and lease is not None:
+            del self._leases[record]
+            self._background.let_go(lease)
+
+    # Graphs and swarms
+
+    async def _on_graph_initialized(self, event: MultiAgentInitializedEvent) -> None:
+        source = event.source
+        await self._background.run(partial(self.unit_of_work.load, source.id, "multi_agents"))
+        with self.unit_of_work.recording():
+            self.initialize_multi_agent(source)
+
+    async def _on_graph_begins(self, event: BeforeMultiAgentInvocationEvent) -> None:
+        record = self._graph(event.source)
+        if record.refusal is not None:
+            await self._background.run(partial(self.unit_of_work.load, event.source.id, "multi_agents"))
+        record.open_turn()
+        await self._flush_graph(record, claim=True)
+
+    async def _on_node_ended(self, event: AfterNodeCallEvent) -> None:
+        self._record_graph(event.source)
+        await self._flush_graph(self._graph(event.source))
+
+    async def _on_graph_ends(self, event: AfterMultiAgentInvocationEvent) -> None:
+        record = self._graph(event.source)
+        if record.refusal is None:
+            self._record_graph(event.source)
+        try:
+            await self._flush_graph(record, release=True)
+        finally:
+            record.turn_open = False
+        self._raise_refusal(record)
+
+    def sync_multi_agent(self, source: MultiAgentBase, **kwargs: Any) -> None:
+        """Store the state of a graph or swarm if it changed."""
+        self._record_graph(source)
+        self._write_through(self._graph(source))
+
+    def _record_graph(self, source: MultiAgentBase) -> None:
+        with self.unit_of_work.recording():
+            super().sync_multi_agent(source)
+
+    def _graph(self, source: MultiAgentBase) -> Record:
+        record = self.unit_of_work.record(source.id, "multi_agents")
+        record.touch()
+        return record
+
+    async def _flush_graph(self, record: Record, **how: bool) -> None:
+        try:
+            await self._background.run(partial(self.unit_of_work.flush, record, **how))
+        finally:
+            self._settle(None, record)
+
+
+class HeldTurn:
+    """An agent's turn, held from entering to leaving. Entering claims it, leaving writes the rest and releases it."""
+
+    def __init__(self, manager: TurnLifecycle, agent: LocalAgent) -> None:
+        """Prepare; see :meth:`TurnLifecycle.claim`."""
+        self._manager = manager
+        self._agent = agent
+
+    def _enter(self) -> None:
+        manager, agent = self._manager, self._agent
+        record = manager._usable(agent)
+        if not record.turn_open:
+            record.open_turn()
+        record.kept_open += 1
+        try:
+            manager._flush_here(agent, record, claim=True)
+        except BaseException:
+            self._let_go(record)
+            raise
+
+    def _exit(self) -> None:
+        manager, agent = self._manager, self._agent
+        record = manager._heard(agent)
+        last = record.kept_open == 1
+        try:
+            if record.refusal is None:
+                manager._record_state(agent, record)
+            manager._flush_here(agent, record, release=last)
+        finally:
+            self._let_go(record)
+
+    def _let_go(self, record: Record) -> None:
+        record.kept_open -= 1
+        record.turn_open = record.kept_open > 0
+
+    def __enter__(self) -> Self:
+        """Claim the turn."""
+        self._enter()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Write the rest and release the turn."""
+        self._exit()
+
+    async def __aenter__(self) -> Self:
+        """Claim the turn, off the event loop."""
+        await self._manager._background.run(self._enter)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Write the rest and release the turn, off the event loop."""
+        await self._manager._background.run(self._exit)
+
+
+def _renew(record_ref: weakref.ref[Record], unit_ref: weakref.ref[UnitOfWork], turn_limit: float) -> bool:
+    """Extend a turn whose agent is alive and was heard of lately."""
+    record, unit = record_ref(), unit_ref()
+    if record is None or unit is None or time.monotonic() - record.last_event > turn_limit:
+        return False
+    if unit.renew(record):
+        return True
+    record.refuse(
+        SessionConflictError(
+            f"the turn of agent {record.agent_id!r} in session {record.session_id!r} was taken over by another writer;"
+            " reload it and try again",
+            session_id=record.session_id,
+            agent_id=record.agent_id,
+        )
+    )
+    return False
+
+
+def _repeats_last(message: Message, record: Record) -> bool:
+    last = record.message_at(record.next_position - 1)
+    return last is not None and last.get("role") == message["role"] and _text(last) == _text(message)
+
+
+def _text(message: Mapping[str, Any]) -> str:
+    content = message.get("content")
+    if isinstance(content, str):
+        return content
+    return "".join(str(block.get("text", "")) for block in content or ())
+
+
+def _configuration(agent: LocalAgent) -> dict[str, Any]:
+    """What the agent is, beside its state: encoded, unknown parts left out."""
+    config = agent.model.get_config()
+    model = config.get("model_id") if isinstance(config, Mapping) else getattr(config, "model_id", None)
+    found = {"name": agent.name, "model": model, "system_prompt": agent.system_prompt}
+    return {name: encode(value) for name, value in found.items() if isinstance(value, str)}
+
+
+def _ran_unrecorded(error: SessionBusyError) -> SessionBusyError:
+    return SessionBusyError(
+        f"{error}; the tool called by hand has run, and its call is not recorded",
+        session_id=error.session_id,
+        agent_id=error.agent_id,
+        retry_after=error.retry_after,
+    )
+
+
+def _runs_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

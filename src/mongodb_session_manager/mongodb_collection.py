@@ -1,0 +1,85 @@
+"""The collection of sessions: how it is opened, prepared once, and how its errors name their session."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC
+from typing import Any, TypeAlias
+
+from bson.codec_options import CodecOptions
+from pymongo import IndexModel, MongoClient, ReadPreference, WriteConcern
+from pymongo.collection import Collection
+from pymongo.errors import PyMongoError
+from pymongo.read_concern import ReadConcern
+
+from .background import Background
+from .mongodb_connection_pool import check_server, check_write_concern
+
+__all__ = ["Sessions", "background_of", "max_concurrency", "noted", "open_collection", "prepare"]
+
+Sessions: TypeAlias = Collection[dict[str, Any]]
+
+_prepared: weakref.WeakKeyDictionary[MongoClient[Any], set[tuple[str, ...]]] = weakref.WeakKeyDictionary()
+_preparing = threading.Lock()
+
+
+def open_collection(client: MongoClient[Any], database_name: str, collection_name: str) -> Sessions:
+    """The collection with what a turn needs of it, whatever the client says. No I/O.
+
+    Raises:
+        ValueError: The client's write concern is unacknowledged.
+    """
+    check_write_concern(client)
+    return client[database_name].get_collection(
+        collection_name,
+        codec_options=CodecOptions(tz_aware=True, tzinfo=UTC),
+        read_preference=ReadPreference.PRIMARY,
+        write_concern=WriteConcern("majority", j=True),
+        read_concern=ReadConcern("local"),
+    )
+
+
+def prepare(collection: Sessions, metadata_fields: Sequence[str]) -> None:
+    """Make sure of the server's version and of the indexes, once per process, client and collection."""
+    place = (collection.database.name, collection.name, *metadata_fields)
+    client = collection.database.client
+    if place in _prepared.get(client, ()):
+        return
+    keys = [
+        [("created_at", 1)],
+        [("updated_at", 1), ("_id", 1)],
+        [("owner", 1), ("updated_at", 1), ("_id", 1)],
+        [("application_name", 1), ("updated_at", 1), ("_id", 1)],
+        [("expires_at", 1)],
+        *([(f"metadata.{name}", 1)] for name in metadata_fields),
+    ]
+    with _preparing:
+        prepared = _prepared.setdefault(client, set())
+        if place not in prepared:
+            collection.create_indexes([IndexModel(key) for key in keys])
+            check_server(client)
+            prepared.add(place)
+
+
+def max_concurrency(client: MongoClient[Any]) -> int:
+    """How many calls a client serves at once: the size of its pool, 100 where that is unlimited."""
+    size = client.options.pool_options.max_pool_size
+    return int(size) if size and size < 10_000 else 100
+
+
+def background_of(client: MongoClient[Any]) -> Background:
+    """The threads that all session managers on a client share."""
+    return Background.of(client, max_concurrency(client))
+
+
+@contextmanager
+def noted(session_id: str) -> Iterator[None]:
+    """Let an error of the driver say which session it is about; otherwise it passes unchanged."""
+    try:
+        yield
+    except PyMongoError as error:
+        error.add_note(f"session_id={session_id!r}")
+        raise

@@ -1,0 +1,370 @@
+"""What was loaded of one agent, what was recorded since, and the turn it is in. No I/O.
+
+Everything recorded is encoded at once and everything handed out is a copy, because the agent goes on changing its own
+dictionaries while a flush sends them.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import bson
+from strands.types.content import Message
+from strands.types.session import SessionMessage
+
+from . import documents
+from .errors import SessionError, SessionTooLargeError
+from .metrics import Counters, difference, turn_metrics
+from .store import Commit, LoadedAgent, Part
+
+__all__ = ["Record"]
+
+_LARGEST_STATE = 12 * 1024 * 1024
+_TAIL = 200
+"""Messages kept in memory by an agent that lives on for many turns."""
+
+
+class Record:
+    """One agent of one session, or one graph.
+
+    Two locks: ``flushing`` is held for a whole flush, input and output included; the inner one guards the fields and
+    is never held while anything waits, so that an event loop may record while a flush runs.
+
+    Attributes:
+        loaded: What the store read last; ``revision``, ``size`` and ``count`` move on with every flush.
+        owner: The token under which this agent holds turns.
+        refusal: Why nothing of this agent is written any more until it is reloaded.
+        unfinished: A commit whose outcome is not known; it is sent again before anything else.
+        turn_open: Whether an invocation is running.
+        claimed: Whether the stored turn is ours.
+        kept_open: How many hands hold the turn open beside invocations.
+        direct_call: Whether a tool called by hand may be about to be recorded.
+        failure: What ended the turn, to be raised when the application's hooks have run.
+        default_conversation_state: Stands in where an older writer stored none.
+        last_event: When the agent was last heard of, on the monotonic clock.
+        stamped: When the turn was last claimed or renewed, on the monotonic clock.
+    """
+
+    def __init__(self, session_id: str, part: Part, agent_id: str, loaded: LoadedAgent) -> None:
+        """Start from what was loaded."""
+        self.session_id = session_id
+        self.part: Part = part
+        self.agent_id = agent_id
+        self.owner = secrets.token_urlsafe(12)
+        self.flushing = threading.Lock()
+        self.turn_open = False
+        self.kept_open = 0
+        self.last_event = self.stamped = time.monotonic()
+        self.default_conversation_state: dict[str, Any] = {}
+        self.direct_call = False
+        self.failure: Exception | None = None
+        self._lock = threading.RLock()
+        self._counters: Counters = {}
+        self._counted: Counters = {}
+        self._dropped: list[Message] = []
+        self.reset(loaded)
+
+    def reset(self, loaded: LoadedAgent) -> None:
+        """Start again from what was loaded; whatever was recorded is forgotten."""
+        with self._lock:
+            self.loaded = loaded
+            self.claimed = False
+            self.refusal: SessionError | None = None
+            self.unfinished: Commit | None = None
+            self._known: dict[str, Any] = dict(loaded.data or {})
+            self._data: dict[str, Any] = {}
+            self._messages: list[tuple[dict[str, Any], Message]] = []
+            self._changes: dict[int, dict[str, Any]] = {}
+            self._turn_start = self.next_position
+            self._turn_counted = dict(self._counters)
+
+    # What is read
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is such an agent, stored or recorded."""
+        return bool(self._known)
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """``agent_data`` as it will be stored."""
+        with self._lock:
+            return {**self._known, **self._data}
+
+    @property
+    def next_position(self) -> int:
+        """The id of the next message."""
+        return self.loaded.count + len(self._messages)
+
+    @property
+    def has_changes(self) -> bool:
+        """Whether a message that is stored already was changed."""
+        return bool(self._changes)
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether something is recorded that a session is worth creating or changing for."""
+        with self._lock:
+            changed = self._data and self.loaded.data is not None
+            return bool(self._messages or self._changes or changed or self.unfinished)
+
+    def window(self, loaded: LoadedAgent | None = None) -> list[SessionMessage]:
+        """Messages as they will be stored.
+
+        Args:
+            loaded: The stored ones, when they were read again; otherwise those of the load.
+        """
+        with self._lock:
+            source = loaded or self.loaded
+            found = dict(enumerate(source.messages, source.first))
+            found |= {at: found[at] | fields for at, fields in self._changes.items() if at in found}
+            found |= dict(enumerate((document for document, _ in self._messages), self.loaded.count))
+            return [documents.session_message(document, position) for position, document in found.items()]
+
+    def position_of(self, tracking_id: str) -> int | None:
+        """Where a message with this tracking id is, as far as the newest messages tell."""
+        with self._lock:
+            positions = (at for at, stored in self._tail() if stored["message"].get("tracking_id") == tracking_id)
+            return max(positions, default=None)
+
+    def message_at(self, position: int) -> dict[str, Any] | None:
+        """The stored values of one of the newest messages, or ``None``."""
+        with self._lock:
+            document = dict(self._tail()).get(position)
+            message: dict[str, Any] | None = None if document is None else document["message"]
+            return message
+
+    def _tail(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        yield from enumerate(self.loaded.messages, self.loaded.first)
+        yield from enumerate((document for document, _ in self._messages), self.loaded.count)
+
+    def unanswered_tool_use(self) -> bool:
+        """Whether the recorded messages end in a tool use that has no result yet."""
+        with self._lock:
+            open_ids: set[Any] = set()
+            for _, message in self._messages:
+                blocks = message["content"]
+                open_ids |= {block["toolUse"]["toolUseId"] for block in blocks if "toolUse" in block}
+                open_ids -= {block["toolResult"]["toolUseId"] for block in blocks if "toolResult" in block}
+            return bool(open_ids)
+
+    # What is recorded
+
+    def add_message(self, message: SessionMessage) -> None:
+        """Record a message at the end of the history; its id becomes its position."""
+        with self._lock:
+            message.message_id = self.next_position
+            self._messages.append((documents.message_document(message), message.message))
+
+    def change_message(self, message: SessionMessage) -> None:
+        """Record that a message was replaced or redacted.
+
+        Raises:
+            SessionError: There is no message at its position.
+        """
+        position = message.message_id
+        with self._lock:
+            if not 0 <= position < self.next_position:
+                raise SessionError(
+                    f"message {position} of agent {self.agent_id!r} in session {self.session_id!r} does not exist",
+                    session_id=self.session_id,
+                    agent_id=self.agent_id,
+                )
+            fields = documents.message_changes(message)
+            if position < self.loaded.count:
+                self._changes.setdefault(position, {}).update(fields)
+                return
+            self._messages[position - self.loaded.count][0].update(fields)
+
+    def set_data(self, fields: Mapping[str, Any]) -> None:
+        """Record those stored fields of ``agent_data`` that differ from what the database has."""
+        for name, value in fields.items():
+            if _size(value) > _LARGEST_STATE:
+                raise SessionTooLargeError(
+                    f"{name} of agent {self.agent_id!r} in session {self.session_id!r} is above 12 MB;"
+                    " keep large values outside the state",
+                    session_id=self.session_id,
+                    agent_id=self.agent_id,
+                )
+        with self._lock:
+            for name, value in fields.items():
+                if name in self._known and _same(self._known[name], value):
+                    self._data.pop(name, None)
+                    continue
+                self._data[name] = value
+
+    def count_calls(self, counters: Counters) -> None:
+        """Note what the agent's counters say."""
+        with self._lock:
+            self._counters = counters
+
+    def start_counting(self, counters: Counters) -> None:
+        """Take what the agent counted before it came to this session as not of this session."""
+        with self._lock:
+            self._counters = dict(counters)
+            self._counted = dict(counters)
+            self._turn_counted = dict(counters)
+
+    # The turn
+
+    def open_turn(self) -> None:
+        """An invocation begins. Stores nothing."""
+        with self._lock:
+            self.turn_open = True
+            self._turn_start = self.next_position
+            self._turn_counted = dict(self._counters)
+
+    def touch_turn(self) -> None:
+        """The stored turn was extended."""
+        self.stamped = time.monotonic()
+
+    def touch(self) -> None:
+        """The agent was heard of."""
+        self.last_event = time.monotonic()
+
+    # What is sent
+
+    def next_commit(
+        self, *, claim: bool, release: bool, create: bool, session: Mapping[str, Any], changes_only: bool
+    ) -> Commit | None:
+        """The next change to send, ``None`` when there is nothing to do.
+
+        Changes of stored messages come first and alone: MongoDB refuses to set an element and to append in one update.
+
+        Args:
+            claim: Whether the turn must be ours afterwards even if nothing is recorded.
+            release: Whether the turn ends.
+            create: Whether the session may be created.
+            session: Fields of a new session.
+            changes_only: Leave everything but changes of stored messages for later.
+        """
+        with self._lock:
+            if self._changes:
+                changes, self._changes = self._changes, {}
+                return self._commit(changes=changes, create=create, session=session, holds=self.turn_open)
+            if changes_only:
+                return None
+            missing = claim and self.turn_open and not self.claimed
+            needed = missing or self._messages or self._data or (self.claimed and release)
+            if not needed:
+                return None
+            changes = self._note_turn_metrics() if release else {}
+            commit = self._commit(
+                changes=changes,
+                create=create,
+                session=session,
+                holds=self.turn_open and not release,
+                messages=[document for document, _ in self._messages],
+                data=self._data,
+                totals=difference(self._counters, self._counted),
+            )
+            self._known.update(self._data)
+            self._data = {}
+            return commit
+
+    def release_only(self) -> Commit | None:
+        """Give back a turn of which nothing else may be written, ``None`` when it is not ours."""
+        with self._lock:
+            return self._commit(holds=False) if self.claimed else None
+
+    def _commit(
+        self,
+        *,
+        holds: bool,
+        create: bool = False,
+        session: Mapping[str, Any] | None = None,
+        changes: Mapping[int, Mapping[str, Any]] | None = None,
+        messages: list[dict[str, Any]] | None = None,
+        data: Mapping[str, Any] | None = None,
+        totals: Mapping[str, int] | None = None,
+    ) -> Commit:
+        return Commit(
+            part=self.part,
+            agent_id=self.agent_id,
+            address=self.loaded.address,
+            expected=self.loaded.revision,
+            size=self.loaded.size,
+            revision=secrets.token_urlsafe(12),
+            owner=self.owner,
+            holds=holds,
+            create=create,
+            created_at=self.loaded.created_at,
+            remains=create and self.loaded.remains,
+            session=session or {},
+            new=self.loaded.data is None,
+            data=data or {},
+            count=self.loaded.count + len(messages or ()),
+            messages=messages or [],
+            changes=changes or {},
+            totals=totals or {},
+        )
+
+    def _note_turn_metrics(self) -> dict[int, dict[str, Any]]:
+        """Put the turn's cost on its last message; a change of that message when it is stored already."""
+        counted = difference(self._counters, self._turn_counted)
+        if not counted or self._turn_start >= self.next_position:
+            return {}
+        fields = {"event_loop_metrics": turn_metrics(counted)}
+        if not self._messages:
+            return {self.loaded.count - 1: fields}
+        self._messages[-1][0].update(fields)
+        return {}
+
+    def applied(self, commit: Commit) -> None:
+        """The database holds this commit."""
+        with self._lock:
+            self.unfinished = None
+            loaded = self.loaded
+            loaded.found, loaded.remains = True, False
+            loaded.revision = commit.revision
+            loaded.data = self._known
+            if self.part == "agents":
+                loaded.size = (loaded.size or 0) + len(commit.messages)
+                loaded.count = commit.count
+            del self._messages[: len(commit.messages)]
+            self._keep(commit)
+            for name, value in commit.totals.items():
+                self._counted[name] = self._counted.get(name, 0) + value
+            self.claimed = commit.holds
+            self.stamped = time.monotonic()
+
+    def _keep(self, commit: Commit) -> None:
+        """Follow the stored tail, as far back as anybody looks."""
+        loaded = self.loaded
+        for position, fields in commit.changes.items():
+            if position >= loaded.first:
+                loaded.messages[position - loaded.first].update(fields)
+        loaded.messages += [dict(document) for document in commit.messages]
+        surplus = len(loaded.messages) - _TAIL
+        if surplus > 0:
+            del loaded.messages[:surplus]
+            loaded.first += surplus
+
+    def refuse(self, error: SessionError) -> None:
+        """Nothing recorded will be stored: forget it, and remember why."""
+        with self._lock:
+            self.refusal = error
+            self.unfinished = None
+            self._dropped += [message for _, message in self._messages]
+            self._messages, self._changes, self._data = [], {}, {}
+            # Too large says nothing about the turn, so it is still ours to give back.
+            self.claimed = self.claimed and isinstance(error, SessionTooLargeError)
+
+    def take_dropped(self) -> list[Message]:
+        """The messages that a refusal discarded, once."""
+        with self._lock:
+            dropped, self._dropped = self._dropped, []
+            return dropped
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two stored values are the same to the byte: ``1``, ``1.0`` and ``True`` are not."""
+    return bson.encode({"": one}) == bson.encode({"": other})
+
+
+def _size(value: Any) -> int:
+    return len(bson.encode({"": value})) if isinstance(value, (dict, list)) else 0

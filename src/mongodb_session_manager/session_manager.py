@@ -1,0 +1,297 @@
+"""The session manager: turns from the lifecycle, and everything an application asks beside them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from types import TracebackType
+from typing import Any, Self
+
+from .aio import Awaitables
+from .background import Background
+from .errors import SessionError, SessionNotFoundError
+from .hooks import FeedbackHook, MetadataHook, as_hooks, run_hooks
+from .lifecycle import TurnLifecycle
+from .metrics import summary
+from .store import AgentSummary, SessionCatalogue, SessionStore
+from .views import SessionView, session_view
+
+__all__ = ["SessionManager"]
+
+_AWAITABLE = frozenset(
+    {
+        "add_feedback",
+        "append_message",
+        "check_session_exists",
+        "close",
+        "delete_metadata",
+        "get_agent_config",
+        "get_feedbacks",
+        "get_message_count",
+        "get_metadata",
+        "get_metrics_summary",
+        "get_session",
+        "initialize",
+        "list_agents",
+        "redact_latest_message",
+        "reload",
+        "set_prompt_metadata",
+        "sync_agent",
+        "sync_multi_agent",
+        "update_agent_config",
+        "update_metadata",
+    }
+)
+
+
+class SessionManager(TurnLifecycle):
+    """Persists one session of Strands agents in any store.
+
+    Pass it as ``session_manager`` to an ``Agent``. What an agent says is in the store when the call that made it say so
+    returns; see :mod:`mongodb_session_manager.lifecycle` for what is written when.
+
+    Attributes:
+        aio: Every method that does I/O in its awaitable form: ``await manager.aio.get_metadata()``.
+        application_name: As given; stored with a new session.
+    """
+
+    def __init__(
+        self,
+        session_id: str,
+        *,
+        store: SessionStore,
+        catalogue: SessionCatalogue | None = None,
+        background: Background | None = None,
+        metadata_hook: MetadataHook | Sequence[MetadataHook] | None = None,
+        feedback_hook: FeedbackHook | Sequence[FeedbackHook] | None = None,
+        application_name: str | None = None,
+        owner: str | None = None,
+        title: str | None = None,
+        turn_timeout: float = 30.0,
+        turn_limit: float = 900.0,
+        **kwargs: Any,
+    ) -> None:
+        """Serve one session. No I/O: it is loaded when an agent is made with it.
+
+        Args:
+            session_id: Any text that UTF-8 can express, the empty one included.
+            store: Where turns are stored.
+            catalogue: Where metadata, feedback and views come from; without one those methods raise.
+            background: Threads to share; by default those that belong to the store.
+            metadata_hook: A hook, or several, around reading and writing metadata.
+            feedback_hook: A hook, or several, around adding feedback.
+            application_name: Stored with a new session.
+            owner: Stored with a new session.
+            title: Stored with a new session.
+            turn_timeout: Seconds after which a turn that is not renewed may be taken over by another writer.
+            turn_limit: Seconds without an event of the agent after which its turn is not renewed any more.
+            **kwargs: The older spellings ``metadataHook`` and ``feedbackHook``.
+
+        Raises:
+            TypeError: An argument is unknown, or a hook is not callable.
+            ValueError: The session id cannot be stored, or a time is not above 0.
+        """
+        metadata_hook = _renamed(kwargs, "metadataHook", "metadata_hook", metadata_hook)
+        feedback_hook = _renamed(kwargs, "feedbackHook", "feedback_hook", feedback_hook)
+        if kwargs:
+            raise TypeError(f"unknown arguments: {', '.join(sorted(kwargs))}")
+        super().__init__(
+            session_id,
+            store=store,
+            background=background or Background.of(store, store.max_concurrency),
+            turn_timeout=turn_timeout,
+            turn_limit=turn_limit,
+            session_fields={"application_name": application_name, "owner": owner, "title": title},
+        )
+        self.application_name = application_name
+        self._catalogue = catalogue
+        self._metadata_hooks = as_hooks(metadata_hook, "metadata_hook")
+        self._feedback_hooks = as_hooks(feedback_hook, "feedback_hook")
+
+    @cached_property
+    def aio(self) -> Awaitables:
+        """The awaitable form of every method that does I/O."""
+        return Awaitables(self, self._background, _AWAITABLE)
+
+    # Metadata and feedback: single updates outside turns, allowed while one runs
+
+    def update_metadata(self, metadata: Mapping[str, Any]) -> Any:
+        """Merge into the session's metadata; dotted keys address nested fields. Creates a session that is not there.
+
+        Returns:
+            ``None``, or what the metadata hook returns.
+
+        Raises:
+            ValueError: MongoDB cannot address a key.
+            SessionNotFoundError: The session was deleted.
+        """
+        return run_hooks(self._metadata_hooks, self._update_metadata, "update", self.session_id, metadata=metadata)
+
+    def get_metadata(self) -> dict[str, Any]:
+        """The metadata itself, ``{}`` when there is none."""
+        found: dict[str, Any] = run_hooks(self._metadata_hooks, self._get_metadata, "get", self.session_id)
+        return found
+
+    def delete_metadata(self, metadata_keys: Sequence[str]) -> Any:
+        """Remove keys of the metadata; dotted ones address nested fields.
+
+        Raises:
+            ValueError: MongoDB cannot address a key.
+        """
+        return run_hooks(self._metadata_hooks, self._delete_metadata, "delete", self.session_id, keys=metadata_keys)
+
+    def add_feedback(self, feedback: Mapping[str, Any]) -> Any:
+        """Append feedback, such as ``{"rating": "up", "comment": "…"}``; ``created_at`` is added.
+
+        Raises:
+            SessionTooLargeError: The feedback in this session would exceed 1 MB.
+        """
+        return run_hooks(self._feedback_hooks, self._add_feedback, "add", self.session_id, feedback=feedback)
+
+    def get_feedbacks(self) -> list[dict[str, Any]]:
+        """All feedback, oldest first, each with ``created_at``."""
+        return self._beside_turns.feedbacks(self.session_id)
+
+    def _update_metadata(self, metadata: Mapping[str, Any]) -> None:
+        self._beside_turns.update_metadata(self.session_id, metadata, **self._creation)
+        self.unit_of_work.seen()
+
+    def _get_metadata(self) -> dict[str, Any]:
+        return self._beside_turns.metadata(self.session_id)
+
+    def _delete_metadata(self, keys: Sequence[str]) -> None:
+        self._beside_turns.delete_metadata(self.session_id, keys, **self._creation)
+        self.unit_of_work.seen()
+
+    def _add_feedback(self, feedback: Mapping[str, Any]) -> None:
+        self._beside_turns.add_feedback(self.session_id, feedback, **self._creation)
+        self.unit_of_work.seen()
+
+    @property
+    def _creation(self) -> dict[str, Any]:
+        """Whether a write may create the session, and with what."""
+        unit = self.unit_of_work
+        return {"create": not unit.found, **({} if unit.found else unit.session_fields)}
+
+    @property
+    def _beside_turns(self) -> SessionCatalogue:
+        if self._catalogue is None:
+            raise SessionError(
+                "this session manager has no catalogue; pass catalogue= beside store=", session_id=self.session_id
+            )
+        return self._catalogue
+
+    # Views
+
+    def get_session(self) -> SessionView | None:
+        """The stored session, ``None`` before something was written. Messages are read when asked for."""
+        found = self._beside_turns.get(self.session_id)
+        return None if found is None else session_view(found, self._beside_turns)
+
+    def check_session_exists(self) -> bool:
+        """Whether something of this session is stored."""
+        return self._beside_turns.get(self.session_id) is not None
+
+    def get_metrics_summary(self, agent_id: str) -> dict[str, Any]:
+        """What an agent's conversation has cost: sums over the life of the session. An unknown agent has zeros.
+
+        Returns:
+            ``agent_id``, ``model``, ``total_messages``, tokens as ``total_…_tokens``, ``total_model_calls``,
+            ``total_tool_calls``, ``total_latency_ms``, and ``average_latency_ms`` per model call.
+        """
+        agent = self._beside_turns.agent_summary(self.session_id, agent_id)
+        if agent is None:
+            return summary(agent_id, None, 0, {})
+        return summary(agent_id, agent.config.get("model"), agent.message_count, agent.totals)
+
+    def list_agents(self) -> list[dict[str, Any]]:
+        """The agents of this session: ``agent_id``, ``name``, ``model``, ``message_count``."""
+        found = self._beside_turns.get(self.session_id)
+        return [
+            {
+                "agent_id": agent.agent_id,
+                "name": agent.name,
+                "model": agent.config.get("model"),
+                "message_count": agent.message_count,
+            }
+            for agent in (found.agents.values() if found else ())
+        ]
+
+    def get_message_count(self, agent_id: str) -> int:
+        """Length of an agent's history.
+
+        Raises:
+            SessionNotFoundError: There is no such agent.
+        """
+        return self._known_agent(agent_id).message_count
+
+    def get_agent_config(self, agent_id: str) -> dict[str, Any]:
+        """How an agent is set up: ``agent_id``, ``name``, ``model``, ``system_prompt``, ``prompt_metadata``.
+
+        Raises:
+            SessionNotFoundError: There is no such agent.
+        """
+        unset = dict.fromkeys(("name", "model", "system_prompt", "prompt_metadata"))
+        return {"agent_id": agent_id, **unset, **self._known_agent(agent_id).config}
+
+    def update_agent_config(self, agent_id: str, model: str | None = None, system_prompt: str | None = None) -> None:
+        """Change what is stored of an agent's set-up. A running agent writes its own again with its next turn.
+
+        Raises:
+            SessionNotFoundError: There is no such agent.
+        """
+        given = {"model": model, "system_prompt": system_prompt}
+        if config := {name: value for name, value in given.items() if value is not None}:
+            self._beside_turns.update_agent_config(self.session_id, agent_id, config)
+
+    def set_prompt_metadata(self, agent_id: str, prompt_metadata: Mapping[str, Any]) -> None:
+        """Store where an agent's prompt comes from, such as its name, version and deployment.
+
+        Raises:
+            SessionNotFoundError: There is no such agent.
+        """
+        self._beside_turns.update_agent_config(self.session_id, agent_id, {"prompt_metadata": dict(prompt_metadata)})
+
+    def _known_agent(self, agent_id: str) -> AgentSummary:
+        agent = self._beside_turns.agent_summary(self.session_id, agent_id)
+        if agent is None:
+            raise SessionNotFoundError(
+                f"agent {agent_id!r} in session {self.session_id!r} does not exist",
+                session_id=self.session_id,
+                agent_id=agent_id,
+            )
+        return agent
+
+    # Closing
+
+    def close(self) -> None:
+        """Write what is recorded and not yet written. The manager stays usable."""
+        self.unit_of_work.flush_pending()
+
+    def __enter__(self) -> Self:
+        """Itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        """Itself."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close, off the event loop."""
+        await self._background.run(self.close)
+
+
+def _renamed(kwargs: dict[str, Any], older: str, name: str, value: Any) -> Any:
+    if older not in kwargs:
+        return value
+    warnings.warn(f"{older} is deprecated, use {name}", DeprecationWarning, stacklevel=4)
+    return kwargs.pop(older) if value is None else (kwargs.pop(older), value)[1]

@@ -1,0 +1,421 @@
+"""MongoDB beside a turn: the catalogue of sessions, their metadata and their feedback."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+from pymongo import MongoClient
+from pymongo.errors import DuplicateKeyError, WriteError
+from strands.types.session import SessionMessage
+
+from .aio import Awaitables
+from .codec import decode, encode
+from .documents import addresses, aware, session_message, valid_session_id
+from .errors import SessionError, SessionNotFoundError, SessionTooLargeError
+from .mongodb_collection import background_of, noted, open_collection, prepare
+from .mongodb_commands import GONE, load_projection, loaded_agent, new_session
+from .store import AgentSummary, SessionPage, SessionSummary
+
+__all__ = ["MongoDBSessionCatalogue"]
+
+_LARGEST_FEEDBACK = 1024 * 1024
+_PATH_COLLISION = {28, 40}
+"""PathNotViable and ConflictingUpdateOperators."""
+
+_CONFIG = ("name", "model", "system_prompt", "prompt_metadata")
+
+
+class MongoDBSessionCatalogue:
+    """A :class:`~mongodb_session_manager.SessionCatalogue` on one collection."""
+
+    def __init__(
+        self,
+        client: MongoClient[Any],
+        database_name: str = "database_name",
+        collection_name: str = "collection_name",
+        metadata_fields: Sequence[str] | None = None,
+    ) -> None:
+        """Address the collection; no I/O. The client is borrowed and never closed here."""
+        self.client = client
+        self.metadata_fields = tuple(metadata_fields or ())
+        self.collection = open_collection(client, database_name, collection_name)
+        # Lists and histories are read as the client says, all else from the primary.
+        self._lists = self.collection.with_options(read_preference=client.read_preference)
+
+    @cached_property
+    def aio(self) -> Awaitables:
+        """The awaitable form of every method."""
+        methods = {name for name, value in vars(type(self)).items() if callable(value) and not name.startswith("_")}
+        return Awaitables(self, background_of(self.client), frozenset(methods))
+
+    def create(
+        self,
+        session_id: str,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        title: str | None = None,
+        owner: str | None = None,
+        application_name: str | None = None,
+    ) -> SessionSummary:
+        """See :class:`~mongodb_session_manager.SessionCatalogue`."""
+        self._prepare()
+        fields = {"title": title, "owner": owner, "application_name": application_name}
+        document = new_session(valid_session_id(session_id), fields)
+        document |= {"_id": session_id, "updated_at": document["created_at"], "metadata": encode(dict(metadata or {}))}
+        try:
+            with noted(session_id):
+                self.collection.delete_one({"_id": session_id, "$expr": GONE})
+                self.collection.insert_one(document)
+        except DuplicateKeyError as error:
+            raise SessionError(f"session {session_id!r} exists already", session_id=session_id) from error
+        return _summary(document)
+
+    def get(self, session_id: str) -> SessionSummary | None:
+        """See :class:`~mongodb_session_manager.SessionCatalogue`. One find."""
+        self._prepare()
+        with noted(session_id):
+            document = self.collection.find_one({"_id": session_id}, _SUMMARY)
+        return None if document is None or document["gone"] else _summary(document)
+
+    def page(
+        self,
+        *,
+        limit: int = 50,
+        cursor: str | None = None,
+        owner: str | None = None,
+        application_name: str | None = None,
+    ) -> SessionPage:
+        """See :class:`~mongodb_session_manager.SessionCatalogue`. One find.
+
+        Raises:
+            ValueError: ``limit`` is below 1, or the cursor is not one of ours.
+        """
+        if limit < 1:
+            raise ValueError(f"limit must be at least 1, not {limit}")
+        self._prepare()
+        condition: dict[str, Any] = {
+            "deleting": {"$exists": False},
+            "$nor": [{"expires_at": {"$lte": datetime.now(UTC)}}],
+            **{
+                name: value
+                for name, value in {"owner": owner, "application_name": application_name}.items()
+                if value is not None
+            },
+        }
+        if cursor is not None:
+            updated_at, session_id = _read_cursor(cursor)
+            condition["$or"] = [
+                {"updated_at": {"$lt": updated_at}},
+                {"updated_at": updated_at, "_id": {"$lt": session_id}},
+            ]
+        found = list(self._lists.find(condition, _SUMMARY).sort([("updated_at", -1), ("_id", -1)]).limit(limit + 1))
+        items = [_summary(document) for document in found[:limit]]
+        return SessionPage(items=items, next_cursor=_cursor(items[-1]) if len(found) > limit else None)
+
+    def messages(
+        self, session_id: str, agent_id: str = "default", *, limit: int | None = None, offset: int = 0
+    ) -> list[SessionMessage]:
+        """See :class:`~mongodb_session_manager.SessionCatalogue`. One find.
+
+        Raises:
+            ValueError: ``limit`` or ``offset`` is negative.
+        """
+        if offset < 0 or (limit is not None and limit < 0):
+            raise ValueError(f"limit and offset must not be negative: limit={limit}, offset={offset}")
+        places = addresses("agents", agent_id)
+        with noted(session_id):
+            document = self._lists.find_one({"_id": session_id}, load_projection(places, window=(offset, limit)))
+        agent = loaded_agent(document, places)
+        if not agent.found:
+            raise _unknown(session_id)
+        if limit == 0:
+            return []
+        return [session_message(stored, offset + index) for index, stored in enumerate(agent.messages)]
+
+    def patch(
+        self, session_id: str, *, title: str | None = None, metadata: Mapping[str, Any] | None = None
+    ) -> SessionSummary:
+        """See :class:`~mongodb_session_manager.SessionCatalogue`."""
+        sets = _metadata_fields(metadata or {})
+        if title is not None:
+            sets["title"] = title
+        if sets:
+            self._change(session_id, {"$set": sets})
+        summary = self.get(session_id)
+        if summary is None:
+            raise _unknown(session_id)
+        return summary
+
+    def delete(self, session_id: str) -> bool:
+        """See :class:`~mongodb_session_manager.SessionCatalogue`."""
+        with noted(session_id):
+            return self.collection.delete_one({"_id": session_id}).deleted_count == 1
+
+    def clear_turns(self) -> int:
+        """See :class:`~mongodb_session_manager.SessionCatalogue`."""
+        each = {"$map": {"input": {"$objectToArray": "$$part"}, "as": "a", "in": {"k": "$$a.k", "v": _WITHOUT_TURN}}}
+        changed = 0
+        for part in ("agents", "multi_agents"):
+            free = {"$let": {"vars": {"part": f"${part}"}, "in": {"$arrayToObject": each}}}
+            turns = {"$map": {"input": {"$objectToArray": f"${part}"}, "as": "a", "in": {"$type": "$$a.v.turn"}}}
+            condition = {part: {"$type": "object"}, "$expr": {"$in": ["object", turns]}}
+            changed += self.collection.update_many(condition, [{"$set": {part: free}}]).modified_count
+        return changed
+
+    def metadata(self, session_id: str) -> dict[str, Any]:
+        """See :class:`~mongodb_session_manager.SessionCatalogue`. One find."""
+        return dict(decode(self._read(session_id, "metadata").get("metadata") or {}))
+
+    def update_metadata(
+        self, session_id: str, metadata: Mapping[str, Any], *, create: bool = False, **session: Any
+    ) -> None:
+        """See :class:`~mongodb_session_manager.SessionCatalogue`. One update.
+
+        Raises:
+            ValueError: MongoDB cannot address a key, or one key lies inside another's value.
+        """
+        if sets := _metadata_fields(metadata):
+            self._change(session_id, {"$set": sets}, create, session)
+
+    def delete_metadata(self, session_id: str, keys: Sequence[str], *, create: bool = False, **session: Any) -> None:
+        """See :class:`~mongodb_session_manager.SessionCatalogue`. One update.
+
+        Raises:
+            ValueError: MongoDB cannot address a key.
+        """
+        if unset := dict.fromkeys(_metadata_fields(dict.fromkeys(keys)), True):
+            self._change(session_id, {"$unset": unset}, create, session)
+
+    def feedbacks(self, session_id: str) -> list[dict[str, Any]]:
+        """See :class:`~mongodb_session_manager.SessionCatalogue`. One find."""
+        return list(decode(self._read(session_id, "feedbacks").get("feedbacks") or []))
+
+    def add_feedback(
+        self, session_id: str, feedback: Mapping[str, Any], *, create: bool = False, **session: Any
+    ) -> None:
+        """See :class:`~mongodb_session_manager.SessionCatalogue`. One update."""
+        entry = {**encode(dict(feedback)), "created_at": datetime.now(UTC)}
+        room = _LARGEST_FEEDBACK - len(json.dumps(entry, default=str))
+        stored = {"$bsonSize": {"all": {"$ifNull": ["$feedbacks", []]}}}
+        if room >= 0 and self._update(session_id, {"$push": {"feedbacks": entry}}, {"$expr": {"$lte": [stored, room]}}):
+            return
+        if room >= 0 and create:
+            # An upsert cannot compare sizes; a session that has feedback is too full, or it would have matched above.
+            empty: dict[str, Any] = {"feedbacks": {"$in": [None, []]}}
+            if self._update(session_id, {"$push": {"feedbacks": entry}}, empty, create=session):
+                return
+        if not create and self.get(session_id) is None:
+            raise _unknown(session_id)
+        raise SessionTooLargeError(
+            f"the feedback in session {session_id!r} would exceed 1 MB; nothing was stored", session_id=session_id
+        )
+
+    def agent_summary(self, session_id: str, agent_id: str) -> AgentSummary | None:
+        """See :class:`~mongodb_session_manager.SessionCatalogue`. One find."""
+        places = addresses("agents", agent_id)
+        projection = {"_id": 0, "gone": GONE} | {f"at{i}": _agent_summary_expression(p) for i, p in enumerate(places)}
+        with noted(session_id):
+            document = self.collection.find_one({"_id": session_id}, projection)
+        if document is None or document["gone"]:
+            return None
+        found = (document.get(f"at{index}") for index in range(len(places)))
+        agent = next((value for value in found if _is_agent(value)), None)
+        return None if agent is None else _agent_summary(agent_id, agent)
+
+    def update_agent_config(self, session_id: str, agent_id: str, config: Mapping[str, Any]) -> None:
+        """See :class:`~mongodb_session_manager.SessionCatalogue`. One update."""
+        for place in addresses("agents", agent_id):
+            sets = {f"{place}.agent_data.{name}": encode(value) for name, value in config.items()}
+            if self._update(session_id, {"$set": sets}, {f"{place}.agent_data": {"$type": "object"}}):
+                return
+        raise SessionNotFoundError(
+            f"agent {agent_id!r} in session {session_id!r} does not exist", session_id=session_id, agent_id=agent_id
+        )
+
+    def _prepare(self) -> None:
+        prepare(self.collection, self.metadata_fields)
+
+    def _read(self, session_id: str, field: str) -> dict[str, Any]:
+        with noted(session_id):
+            document = self.collection.find_one({"_id": session_id}, {"_id": 0, field: 1, "gone": GONE})
+        return {} if document is None or document["gone"] else document
+
+    def _change(
+        self, session_id: str, update: dict[str, Any], create: bool = False, session: Mapping[str, Any] | None = None
+    ) -> None:
+        try:
+            if not self._update(session_id, update, create=session or {} if create else None):
+                raise _unknown(session_id)
+        except WriteError as error:
+            if error.code not in _PATH_COLLISION:
+                raise
+            names = sorted(name.removeprefix("metadata.") for fields in update.values() for name in fields)
+            raise ValueError(
+                f"metadata keys {names}: one of them lies inside another's value, or inside a value that is no object"
+            ) from error
+
+    def _update(
+        self,
+        session_id: str,
+        update: dict[str, Any],
+        condition: Mapping[str, Any] | None = None,
+        create: Mapping[str, Any] | None = None,
+    ) -> bool:
+        """Whether there was a session to update, or it was created with the fields ``create``."""
+        self._prepare()
+        alive = {"_id": session_id, "deleting": {"$exists": False}, **(condition or {})}
+        update = {**update, "$currentDate": {"updated_at": True}}
+        if create is not None:
+            set_already = {name.partition(".")[0] for fields in update.values() for name in fields}
+            fresh = new_session(valid_session_id(session_id), create)
+            update["$setOnInsert"] = {name: value for name, value in fresh.items() if name not in set_already}
+        try:
+            with noted(session_id):
+                result = self.collection.update_one(alive, update, upsert=create is not None)
+        except DuplicateKeyError:
+            return False
+        return result.matched_count == 1 or result.upserted_id is not None
+
+
+_WITHOUT_TURN: dict[str, Any] = {
+    "$cond": [
+        {"$eq": [{"$type": "$$a.v"}, "object"]},
+        {"$unsetField": {"field": "turn", "input": "$$a.v"}},
+        "$$a.v",
+    ]
+}
+
+
+_AGENT_FIELDS: dict[str, Any] = {
+    "$cond": [
+        {"$eq": [{"$type": "$$a.v"}, "object"]},
+        {
+            "$mergeObjects": [
+                {"$unsetField": {"field": "messages", "input": "$$a.v"}},
+                {"size": {"$cond": [{"$isArray": "$$a.v.messages"}, {"$size": "$$a.v.messages"}, 0]}},
+            ]
+        },
+        None,
+    ]
+}
+
+_SUMMARY: dict[str, Any] = {
+    **dict.fromkeys(("title", "owner", "application_name", "created_at", "updated_at", "metadata"), 1),
+    "gone": GONE,
+    "agents": {
+        "$map": {
+            "input": {"$objectToArray": {"$cond": [{"$eq": [{"$type": "$agents"}, "object"]}, "$agents", {}]}},
+            "as": "a",
+            "in": {"k": "$$a.k", "v": _AGENT_FIELDS},
+        }
+    },
+}
+"""A session without its messages."""
+
+
+def _agent_summary_expression(place: str) -> dict[str, Any]:
+    array = f"${place}.messages"
+    return {
+        "agent_data": f"${place}.agent_data",
+        "totals": f"${place}.totals",
+        "size": {"$cond": [{"$isArray": array}, {"$size": array}, 0]},
+    }
+
+
+def _summary(document: Mapping[str, Any]) -> SessionSummary:
+    created_at = _date(document.get("created_at"))
+    agents = {
+        agent.agent_id: agent for entry in document.get("agents") or () for agent in _agents([entry["k"]], entry["v"])
+    }
+    return SessionSummary(
+        session_id=document["_id"],
+        created_at=created_at,
+        updated_at=_date(document.get("updated_at"), created_at),
+        title=document.get("title"),
+        owner=document.get("owner"),
+        application_name=document.get("application_name"),
+        metadata=dict(decode(document.get("metadata") or {})),
+        agents=agents,
+    )
+
+
+def _agents(path: list[str], value: Any) -> Iterator[AgentSummary]:
+    """The agents at and below a key: an older tool nested ``team.alpha`` as ``{team: {alpha: …}}``."""
+    if not isinstance(value, dict):
+        return
+    if _is_agent(value):
+        stored_id = decode(value["agent_data"].get("agent_id"))
+        yield _agent_summary(stored_id if isinstance(stored_id, str) else ".".join(path), value)
+    for key, below in value.items():
+        if key not in _OF_AN_AGENT:
+            yield from _agents([*path, key], below)
+
+
+_OF_AN_AGENT = {"agent_data", "archive", "created_at", "messages", "message_count", "revision", "totals", "turn"}
+
+
+def _is_agent(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("agent_data"), dict) and bool(value["agent_data"])
+
+
+def _agent_summary(agent_id: str, agent: Mapping[str, Any]) -> AgentSummary:
+    data = agent["agent_data"]
+    config = {name: decode(data[name]) for name in _CONFIG if name in data}
+    size = agent["size"] if "size" in agent else len(agent.get("messages") or ())
+    return AgentSummary(
+        agent_id=agent_id,
+        name=config.get("name") or agent_id,
+        message_count=size,
+        state=dict(decode(data.get("state") or {})),
+        totals=dict(agent.get("totals") or {}),
+        config=config,
+    )
+
+
+def _metadata_fields(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    for key in map(_text, metadata):
+        if "\x00" in key or any(not part or part[0] == "$" for part in key.split(".")):
+            raise ValueError(
+                f"metadata key {key!r} cannot be stored: a key is text without NUL, and no part of it between dots is"
+                " empty or begins with a dollar sign"
+            )
+    return {f"metadata.{key}": encode(value) for key, value in metadata.items()}
+
+
+def _text(key: object) -> str:
+    if not isinstance(key, str):
+        raise ValueError(f"metadata key {key!r} is not text")
+    return key
+
+
+def _cursor(last: SessionSummary) -> str:
+    text = json.dumps([last.updated_at.isoformat(), last.session_id])
+    return base64.urlsafe_b64encode(text.encode()).decode()
+
+
+def _read_cursor(cursor: str) -> tuple[datetime, str]:
+    try:
+        updated_at, session_id = json.loads(base64.urlsafe_b64decode(cursor.encode()))
+        return datetime.fromisoformat(updated_at), str(session_id)
+    except (ValueError, TypeError) as error:
+        raise ValueError("the cursor is not one that a page of sessions returned") from error
+
+
+def _date(value: Any, default: datetime | None = None) -> datetime:
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            value = None
+    if isinstance(value, datetime):
+        return aware(value)
+    return datetime.fromtimestamp(0, UTC) if default is None else default
+
+
+def _unknown(session_id: str) -> SessionNotFoundError:
+    return SessionNotFoundError(f"session {session_id!r} does not exist", session_id=session_id)

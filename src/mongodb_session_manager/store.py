@@ -1,0 +1,250 @@
+"""The seam between a session's logic and the database that holds it.
+
+Two Protocols, both synchronous: :class:`SessionStore` is all that a turn needs, :class:`SessionCatalogue` is everything
+beside it. An implementation never sees an ``Agent``; what it is given and gives back are the stored values of
+:mod:`mongodb_session_manager.documents`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, Protocol, TypeAlias
+
+from strands.types.session import SessionMessage
+
+__all__ = [
+    "AgentSummary",
+    "Commit",
+    "LoadedAgent",
+    "Part",
+    "SessionCatalogue",
+    "SessionPage",
+    "SessionStore",
+    "SessionSummary",
+]
+
+Part: TypeAlias = Literal["agents", "multi_agents"]
+
+
+@dataclass(slots=True, kw_only=True)
+class LoadedAgent:
+    """One agent of one session, as the store read it.
+
+    Attributes:
+        address: Where the store keeps it; only the store can read this.
+        found: Whether the session exists at all, with this agent or without.
+        remains: The session reads as absent, but an expired or half-deleted document still lies under its id.
+        created_at: When the session was created; tells it from a later one under the same id.
+        data: ``agent_data`` (of a graph: ``{"state": …}``) as stored, ``None`` when there is no such agent.
+        dates: ``created_at`` and ``updated_at`` of the agent.
+        revision: The token that the last flush left, ``None`` before the first.
+        size: Length of the stored array of messages, ``None`` where it found no array.
+        count: Length of the history.
+        first: Position in the history of the first of ``messages``.
+        messages: The newest messages as stored, at least all that the conversation manager kept.
+    """
+
+    address: str
+    found: bool = False
+    remains: bool = False
+    created_at: datetime | None = None
+    data: dict[str, Any] | None = None
+    dates: dict[str, Any] = field(default_factory=dict)
+    revision: str | None = None
+    size: int | None = None
+    count: int = 0
+    first: int = 0
+    messages: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commit:
+    """One atomic change to one agent. Sent again, it is applied at most once: ``revision`` tells.
+
+    Attributes:
+        part: Whether an agent or a graph changes.
+        agent_id: Whose change it is, for errors.
+        address: From the load.
+        expected: The revision that must be stored now, ``None`` for none.
+        size: The length that the array of messages must have now, ``None`` for no array.
+        revision: The random token that this change leaves behind.
+        owner: Who writes. Another owner's turn refuses the change unless it has expired.
+        holds: Whether the turn is the owner's afterwards; otherwise it is free.
+        create: Whether the session may be created.
+        created_at: When the session was created, which tells it from a later one under its id; ``None`` if unknown.
+        remains: Whether what an expired or half-deleted session left must be removed first.
+        session: Fields of the session that creating it sets.
+        new: Whether the agent is new.
+        data: Changed fields of ``agent_data`` (of a graph: its ``state``).
+        count: Length of the history afterwards.
+        messages: Messages to append. Empty when ``changes`` is not.
+        changes: Changed fields of stored messages by position in the stored array.
+        totals: What to add to the totals.
+    """
+
+    part: Part
+    agent_id: str
+    address: str
+    expected: str | None
+    size: int | None
+    revision: str
+    owner: str
+    holds: bool
+    create: bool
+    created_at: datetime | None
+    remains: bool
+    session: Mapping[str, Any]
+    new: bool
+    data: Mapping[str, Any]
+    count: int
+    messages: Sequence[Mapping[str, Any]]
+    changes: Mapping[int, Mapping[str, Any]]
+    totals: Mapping[str, int]
+
+
+class SessionStore(Protocol):
+    """What a turn needs of a database. Thread-safe; every call may block."""
+
+    @property
+    def max_concurrency(self) -> int:
+        """How many calls it can serve at once."""
+
+    def load(self, session_id: str, agent_id: str, part: Part = "agents") -> LoadedAgent:
+        """Read one agent and the newest of its messages."""
+
+    def commit(self, session_id: str, commit: Commit, turn_timeout: float) -> datetime | None:
+        """Apply a change durably, or raise and change nothing.
+
+        Args:
+            session_id: The session.
+            commit: What to change and what must hold.
+            turn_timeout: Seconds after which another owner's turn has expired.
+
+        Returns:
+            ``created_at`` of the session when this call created it.
+
+        Raises:
+            SessionBusyError: Another owner's turn is running.
+            SessionConflictError: The agent is not as expected.
+            SessionNotFoundError: The session is gone and may not be created.
+            SessionTooLargeError: The database cannot hold it.
+        """
+
+    def messages(self, session_id: str, agent_id: str, offset: int = 0, limit: int | None = None) -> LoadedAgent:
+        """Read one agent with other messages than a load: those from a position on, oldest first."""
+
+    def renew(self, session_id: str, address: str, owner: str) -> bool:
+        """Extend the owner's turn. ``False`` when the turn is not his any more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentSummary:
+    """What a catalogue says of one agent: ``totals`` as stored, ``config`` with name, model and prompt."""
+
+    agent_id: str
+    name: str | None
+    message_count: int
+    state: dict[str, Any]
+    totals: dict[str, int]
+    config: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionSummary:
+    """What a catalogue says of one session, without its messages. Dates are aware."""
+
+    session_id: str
+    created_at: datetime
+    updated_at: datetime
+    title: str | None = None
+    owner: str | None = None
+    application_name: str | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+    agents: dict[str, AgentSummary] = field(default_factory=dict)
+
+    @property
+    def message_count(self) -> int:
+        """Messages of all agents together."""
+        return sum(agent.message_count for agent in self.agents.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionPage:
+    """Some sessions, the most recently updated first. ``next_cursor`` is ``None`` on the last page."""
+
+    items: list[SessionSummary]
+    next_cursor: str | None
+
+
+class SessionCatalogue(Protocol):
+    """Sessions seen from beside their turns.
+
+    Thread-safe; every call may block. An unknown session raises ``SessionNotFoundError`` unless said otherwise.
+    """
+
+    def create(
+        self,
+        session_id: str,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        title: str | None = None,
+        owner: str | None = None,
+        application_name: str | None = None,
+    ) -> SessionSummary:
+        """Create an empty session; an existing one raises ``SessionError``."""
+
+    def get(self, session_id: str) -> SessionSummary | None:
+        """One session, ``None`` when it is unknown."""
+
+    def page(
+        self,
+        *,
+        limit: int = 50,
+        cursor: str | None = None,
+        owner: str | None = None,
+        application_name: str | None = None,
+    ) -> SessionPage:
+        """Sessions by time of their last change, newest first."""
+
+    def messages(
+        self, session_id: str, agent_id: str = "default", *, limit: int | None = None, offset: int = 0
+    ) -> list[SessionMessage]:
+        """Messages of one agent, oldest first."""
+
+    def patch(
+        self, session_id: str, *, title: str | None = None, metadata: Mapping[str, Any] | None = None
+    ) -> SessionSummary:
+        """Change the title, merge metadata."""
+
+    def delete(self, session_id: str) -> bool:
+        """Remove a session and all that belongs to it. ``False`` when there was none."""
+
+    def clear_turns(self) -> int:
+        """Free every turn of every session, for the only process that can hold one. Returns how many sessions had."""
+
+    def metadata(self, session_id: str) -> dict[str, Any]:
+        """The metadata, ``{}`` also for an unknown session."""
+
+    def update_metadata(
+        self, session_id: str, metadata: Mapping[str, Any], *, create: bool = False, **session: Any
+    ) -> None:
+        """Merge; dotted keys address nested fields. ``create`` allows a new session with the fields ``session``."""
+
+    def delete_metadata(self, session_id: str, keys: Sequence[str], *, create: bool = False, **session: Any) -> None:
+        """Remove keys; dotted ones address nested fields."""
+
+    def feedbacks(self, session_id: str) -> list[dict[str, Any]]:
+        """All feedback, oldest first, each with ``created_at``. ``[]`` also for an unknown session."""
+
+    def add_feedback(
+        self, session_id: str, feedback: Mapping[str, Any], *, create: bool = False, **session: Any
+    ) -> None:
+        """Append feedback. Above 1 MB in a session it raises ``SessionTooLargeError``."""
+
+    def agent_summary(self, session_id: str, agent_id: str) -> AgentSummary | None:
+        """One agent without its messages, ``None`` when it or its session is unknown."""
+
+    def update_agent_config(self, session_id: str, agent_id: str, config: Mapping[str, Any]) -> None:
+        """Set ``model``, ``system_prompt`` or ``prompt_metadata``; an unknown agent raises ``SessionNotFoundError``."""
