@@ -13,7 +13,6 @@ from pymongo import MongoClient
 from pymongo.collection import Collection
 
 from mongodb_session_manager import MongoDBSessionManagerFactory
-from mongodb_session_manager.embedded import EmbeddedMongoDB
 from tests.commands import LISTENER, Commands
 
 hypothesis.settings.register_profile("ci", max_examples=50, deadline=None, derandomize=True)
@@ -27,6 +26,8 @@ def mongo_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if uri := os.environ.get("TEST_MONGODB_URI"):
         yield uri
         return
+    from mongodb_session_manager.embedded import EmbeddedMongoDB
+
     with EmbeddedMongoDB(tmp_path_factory.mktemp("mongodb")) as server:
         yield server.uri
 

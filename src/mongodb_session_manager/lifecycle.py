@@ -46,6 +46,7 @@ from strands.hooks import (
     MultiAgentInitializedEvent,
 )
 from strands.session.repository_session_manager import RepositorySessionManager
+from strands.tools._tool_helpers import generate_missing_tool_result_content
 from strands.types.content import Message
 from strands.types.session import SessionMessage
 
@@ -134,6 +135,14 @@ class TurnLifecycle(RepositorySessionManager):
                 session_id=self.session_id,
                 agent_id=agent.agent_id,
             )
+        await self._repair_tail(agent)
+
+    async def _repair_tail(self, agent: Agent) -> None:
+        """Answer a tool use that has no result, as the SDK did for the history that the reload replaced."""
+        last = agent.messages[-1]["content"] if agent.messages else []
+        if unanswered := [block["toolUse"]["toolUseId"] for block in last if "toolUse" in block]:
+            results = generate_missing_tool_result_content(unanswered)
+            await agent._append_messages({"role": "user", "content": results})
 
     async def _on_invocation_begins(self, event: BeforeInvocationEvent) -> None:
         record = self._heard(event.agent)

@@ -131,8 +131,8 @@ class MongoDBSessionManagerFactory:
 
         Returns:
             For an owned client ``status`` (``connected``, ``error``, ``not_initialized``), ``connection_string``
-            without credentials, ``server_version``, ``pool_config``, ``active_connections``, ``total_connections``; for a
-            borrowed one ``status`` ``external_client`` and a ``message``.
+            without credentials, ``server_version``, ``pool_config``, ``active_connections`` and ``total_connections``;
+            for a borrowed one ``status`` ``external_client`` and a ``message``.
         """
         if self._connection.lease is None:
             return {"status": "external_client", "message": "the client belongs to the application"}

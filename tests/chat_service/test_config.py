@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from chat_service.config import ConfigurationError, Settings, load_settings
+
+
+@pytest.fixture(autouse=True)
+def empty_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+def test_without_an_environment_everything_has_a_default_that_works() -> None:
+    settings = load_settings()
+    assert (settings.host, settings.port, settings.model_provider) == ("127.0.0.1", 8880, "demo")
+    assert settings.mongodb_uri is None
+    assert settings.data_dir == Path(".data")
+
+
+def test_a_file_named_env_is_read(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("PORT=9001\nDATABASE_NAME=\n")
+    assert load_settings().port == 9001
+    assert load_settings().database_name == "chat_service"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "remedy"),
+    [
+        ("PORT", "eighty", "free port"),
+        ("PORT", "70000", "free port"),
+        ("ENVIRONMENT", "prod", "development, staging or production"),
+        ("MONGODB_URI", "localhost:27017", "mongodb://"),
+        ("MODEL_PROVIDER", "gpt", "demo"),
+        ("OPENAI_BASE_URL", "localhost", "https://"),
+        ("HEARTBEAT_SECONDS", "0", "seconds"),
+        ("MIN_POOL_SIZE", "500", "MAX_POOL_SIZE"),
+    ],
+)
+def test_a_wrong_value_names_the_variable_and_the_remedy(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, remedy: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings()
+    assert str(caught.value).startswith(f"{name}: ")
+    assert remedy in str(caught.value)
+
+
+def test_every_wrong_value_gets_a_line_and_none_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORT", "x")
+    monkeypatch.setenv("MONGODB_URI", "http://user:secret@host")
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings()
+    assert len(str(caught.value).splitlines()) == 2
+    assert "secret" not in str(caught.value)
+
+
+def test_a_real_model_needs_its_name_and_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODEL_PROVIDER", "openai")
+    with pytest.raises(ConfigurationError, match="^MODEL_ID: missing"):
+        load_settings()
+    monkeypatch.setenv("MODEL_ID", "some-model")
+    with pytest.raises(ConfigurationError, match="^OPENAI_API_KEY: missing"):
+        load_settings()
+
+
+def test_a_key_of_groq_is_enough_to_reach_groq(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"MODEL_PROVIDER": "openai", "MODEL_ID": "some-model", "GROQ_API_KEY": "g"}.items():
+        monkeypatch.setenv(name, value)
+    settings = load_settings()
+    assert (settings.api_key, settings.base_url) == ("g", "https://api.groq.com/openai/v1")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
+    assert load_settings().base_url == "http://127.0.0.1:1/v1"
+
+
+def test_secrets_do_not_show_in_the_settings() -> None:
+    settings = Settings(
+        _env_file=None, mongodb_uri="mongodb://user:secret@host", openai_api_key="secret", groq_api_key="secret"
+    )
+    assert "secret" not in repr(settings)

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from strands import Agent
+
+from chat_service.demo_model import DemoModel
+from chat_service.passages import Library, Passage, documentation
+from chat_service.tools import calculate, current_time
+
+LIBRARY = Library(
+    [
+        Passage("README.md", "Sessions", "A session is one conversation with everything that belongs to it."),
+        Passage("README.md", "Crashes", "The question is stored before the model answers."),
+        Passage("docs/turns.md", "Turns", "Two writers cannot interleave: one of them is told that it is busy."),
+    ]
+)
+
+
+@pytest.fixture
+def agent() -> Agent:
+    return Agent(model=DemoModel(LIBRARY, delay=0), tools=[current_time, calculate], callback_handler=None)
+
+
+def answer(agent: Agent, question: str) -> str:
+    return str(agent(question)).strip()
+
+
+def test_it_says_that_it_is_no_language_model(agent: Agent) -> None:
+    assert "no language model" in answer(agent, "Hello!")
+    assert "no language model" in answer(agent, "Are you an LLM?")
+
+
+def test_the_first_answer_says_so_whatever_was_asked(agent: Agent) -> None:
+    assert "no language model" in answer(agent, "What is a session?")
+    assert "no language model" not in answer(agent, "What is a session?")
+
+
+def test_it_quotes_the_passage_that_shares_words_with_the_question(agent: Agent) -> None:
+    said = answer(agent, "Can two writers interleave?")
+    assert "“Two writers cannot interleave: one of them is told that it is busy.”" in said
+    assert "docs/turns.md" in said
+    assert "everything that belongs to it" not in said
+
+
+def test_it_admits_that_it_found_nothing(agent: Agent) -> None:
+    assert "found nothing" in answer(agent, "Which wine goes with fish?")
+
+
+@pytest.mark.parametrize(
+    ("told", "asked", "expected"),
+    [
+        ("My name is Ada.", "What is my name?", "Your name is Ada."),
+        ("my name is Ada and my favourite colour is dark blue", "What's my favourite colour?", "dark blue"),
+        ("Call me Grace", "Who am I?", "You are Grace."),
+        ("My cats are Tom and Kit", "what are my cats", "Tom and Kit"),
+        ("My name is Ada.", "What do you remember?", "your name is Ada"),
+        ("Good day to you all, machine", "What did I say first?", "“Good day to you all, machine”"),
+    ],
+)
+def test_it_remembers_what_the_user_said(agent: Agent, told: str, asked: str, expected: str) -> None:
+    agent(told)
+    agent("What is a session?")
+    assert expected in answer(agent, asked)
+
+
+def test_the_newest_word_on_a_matter_counts(agent: Agent) -> None:
+    agent("My name is Ada.")
+    agent("My name is Grace.")
+    assert answer(agent, "What is my name?") == "Your name is Grace."
+
+
+def test_it_does_not_invent_what_it_was_not_told(agent: Agent) -> None:
+    assert answer(agent, "What is my name?") == "You have not told me your name yet."
+    assert "first thing" in Agent(model=agent.model, callback_handler=None)("What did I say first?").message["content"][
+        0
+    ].get("text", "")
+
+
+@pytest.mark.parametrize("order", ["calculate 2*21", "What is 2 * 21?", "Please work out (2 * 21) + 0"])
+def test_it_calculates_with_the_tool(agent: Agent, order: str) -> None:
+    assert answer(agent, order) == "The tool answered: 42."
+    assert [block for block in agent.messages[1]["content"] if "toolUse" in block]
+    assert agent.messages[2]["content"][0]["toolResult"]["status"] == "success"
+
+
+@pytest.mark.parametrize("order", ["What time is it?", "use the clock tool"])
+def test_it_asks_the_clock(agent: Agent, order: str) -> None:
+    assert "UTC" in answer(agent, order)
+    assert agent.event_loop_metrics.tool_metrics["current_time"].success_count == 1
+
+
+def test_a_tool_that_fails_is_reported_in_words(agent: Agent) -> None:
+    assert "cannot work out" in answer(agent, "calculate 1/0")
+
+
+def test_without_tools_it_calls_none() -> None:
+    agent = Agent(model=DemoModel(LIBRARY, delay=0), callback_handler=None)
+    agent("What time is it?")
+    assert len(agent.messages) == 2
+
+
+async def test_it_streams_word_by_word_and_counts_the_words(agent: Agent) -> None:
+    events: list[dict[str, Any]] = [event async for event in agent.stream_async("Which wine goes with fish?")]
+    pieces = [event["data"] for event in events if "data" in event]
+    assert len(pieces) > 10
+    result = events[-1]["result"]
+    assert "".join(pieces) == result.message["content"][0]["text"]
+    usage = result.metrics.accumulated_usage
+    assert usage["inputTokens"] == 5
+    assert usage["outputTokens"] == len("".join(pieces).split())
+    assert usage["totalTokens"] == usage["inputTokens"] + usage["outputTokens"]
+
+
+def test_the_documentation_is_found_with_the_package_alone() -> None:
+    found = documentation().search("What survives a crash?")
+    assert found
+    assert "survives" in found[0].text
+
+
+def test_the_documentation_of_the_checkout_is_quoted_by_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "pyproject.toml").touch()
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "zebras.md").write_text(
+        "# Zebras\n\nA [zebra](https://example.org) is `striped` all over,\nand **never** plain.\n\n```\nzebra code\n```\n"
+    )
+    monkeypatch.setattr("chat_service.passages._CHECKOUT", tmp_path)
+    found = documentation().search("zebra")
+    assert [(passage.source, passage.heading) for passage in found] == [("docs/zebras.md", "Zebras")]
+    assert found[0].text == "A zebra is striped all over, and never plain."

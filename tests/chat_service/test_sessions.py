@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from pymongo import MongoClient
+
+from .conftest import MakeService
+from .running import Service
+
+
+def test_a_session_is_created_and_read(service: Service) -> None:
+    made = service.http.post("/api/sessions", json={"metadata": {"topic": "tea"}, "title": "Tea"})
+    assert made.status_code == 201
+    body = made.json()
+    assert re.fullmatch(r"session_[0-9a-f]{16}", body["session_id"])
+    assert (body["title"], body["metadata"], body["message_count"]) == ("Tea", {"topic": "tea"}, 0)
+    assert body["created_at"] == body["last_accessed"]
+    assert service.session(body["session_id"]) == {**body, "messages": [], "offset": 0}
+
+
+def test_awkward_metadata_is_kept_as_it_is(service: Service) -> None:
+    metadata = {"$x": 1, "": {"a.b": None}, "big": 2**70, "nul\x00": "\x00"}
+    made = service.http.post("/api/sessions", json={"metadata": metadata}).json()
+    assert service.session(made["session_id"])["metadata"] == metadata
+
+
+def test_a_session_needs_nothing_to_begin_with(service: Service) -> None:
+    assert service.http.post("/api/sessions", json={}).json()["metadata"] == {}
+
+
+@pytest.mark.parametrize("body", [{"title": "x" * 201}, {"metadata": 1}])
+def test_what_cannot_be_kept_is_refused(service: Service, body: dict[str, Any]) -> None:
+    response = service.http.post("/api/sessions", json=body)
+    assert (response.status_code, response.json()["code"]) == (422, "validation_error")
+
+
+def test_sessions_are_listed_newest_first_in_pages(make_service: MakeService) -> None:
+    service = make_service()
+    assert service.http.get("/api/sessions").json() == {"sessions": [], "next_cursor": None}
+    made = [service.http.post("/api/sessions", json={"title": str(number)}).json() for number in range(5)]
+    service.ask("Hello", session_id=made[0]["session_id"])
+    titles, cursor = [], None
+    while True:
+        page = service.http.get("/api/sessions", params={"limit": 2} | ({"cursor": cursor} if cursor else {})).json()
+        titles.append([session["title"] for session in page["sessions"]])
+        if not (cursor := page["next_cursor"]):
+            break
+    assert titles == [["0", "4"], ["3", "2"], ["1"]]
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=101", "limit=x", "cursor=nonsense"])
+def test_a_wrong_page_is_refused(service: Service, query: str) -> None:
+    response = service.http.get(f"/api/sessions?{query}")
+    assert (response.status_code, response.json()["code"]) == (422, "validation_error")
+
+
+def test_the_newest_messages_come_with_the_session_and_the_rest_on_demand(service: Service) -> None:
+    session_id = service.ask("My name is Ada.").json()["session_id"]
+    for number in range(51):
+        service.ask(f"My number is {number}", session_id=session_id)
+    session = service.session(session_id)
+    assert (session["message_count"], session["offset"], len(session["messages"])) == (104, 4, 100)
+    assert session["messages"][-2]["text"] == "My number is 50"
+    path = f"/api/sessions/{session_id}/messages"
+    first = service.http.get(path, params={"offset": 0, "limit": 4}).json()
+    assert first["messages"][0]["text"] == "My name is Ada."
+    assert (first["total"], first["offset"]) == (104, 0)
+    newest = service.http.get(path, params={"limit": 2}).json()
+    assert (newest["offset"], newest["messages"]) == (102, session["messages"][-2:])
+    assert service.http.get(path, params={"offset": 200}).json()["messages"] == []
+    assert service.http.get(path, params={"offset": -1}).status_code == 422
+
+
+def test_a_deleted_session_is_gone_with_all_that_belonged_to_it(
+    service: Service, mongo_client: MongoClient[Any]
+) -> None:
+    session_id = service.ask("Hello").json()["session_id"]
+    assert service.http.delete(f"/api/sessions/{session_id}").status_code == 204
+    assert mongo_client[service.database_name].sessions.find_one(session_id) is None
+    for path in (f"/api/sessions/{session_id}", f"/api/sessions/{session_id}/messages"):
+        response = service.http.get(path)
+        assert (response.status_code, response.json()["code"]) == (404, "session_not_found")
+    assert service.http.delete(f"/api/sessions/{session_id}").status_code == 404
