@@ -22,6 +22,9 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+_LINGER = 60.0
+"""Seconds that the renewing thread stays without a turn to renew."""
+
 _shared: weakref.WeakKeyDictionary[Any, Background] = weakref.WeakKeyDictionary()
 _sharing = threading.Lock()
 
@@ -63,6 +66,8 @@ class Background:
         self._leases: set[Lease] = set()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
+        self._awake_at = 0.0
+        self._waiting = 0
 
     def _here(self) -> None:
         """Start afresh in a forked child: the parent's threads do not exist in it."""
@@ -108,7 +113,8 @@ class Background:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._renew_leases, name="session-renewal", daemon=True)
                 self._thread.start()
-            self._changed.notify_all()
+            elif lease.due < self._awake_at:
+                self._changed.notify_all()
 
     def let_go(self, lease: Lease) -> None:
         """Renew this turn no more."""
@@ -116,26 +122,38 @@ class Background:
         with self._changed:
             lease.ended = True
             self._leases.discard(lease)
-            self._changed.notify_all()
+            if self._waiting:
+                self._changed.notify_all()
 
     def wait_for_turns(self, timeout: float) -> bool:
         """Wait until no turn is kept. ``False`` when some still are after so many seconds."""
         self._here()
         with self._changed:
-            return self._changed.wait_for(lambda: not self._leases, timeout)
+            self._waiting += 1
+            try:
+                return self._changed.wait_for(lambda: not self._leases, timeout)
+            finally:
+                self._waiting -= 1
 
     def _renew_leases(self) -> None:
+        """The thread: asleep until a renewal is due; gone when there was none to do for a while.
+
+        Most turns end before their first renewal, so neither their begin nor their end wakes it.
+        """
+        idle_since = time.monotonic()
         while True:
             with self._changed:
-                if not self._leases:
+                now = time.monotonic()
+                first = min(self._leases, key=lambda lease: lease.due, default=None)
+                if first is None and now - idle_since >= _LINGER:
                     self._thread = None
                     return
-                first = min(self._leases, key=lambda lease: lease.due)
-                wait = first.due - time.monotonic()
-                if wait > 0:
-                    self._changed.wait(wait)
+                self._awake_at = first.due if first else idle_since + _LINGER
+                if first is None or first.due > now:
+                    self._changed.wait(self._awake_at - now)
                     continue
-                first.due = time.monotonic() + first.interval
+                first.due = now + first.interval
+            idle_since = now
             if not _renewed(first):
                 self.let_go(first)
 

@@ -211,7 +211,8 @@ class TurnLifecycle(RepositorySessionManager):
         if failure is not None:
             raise failure
         self._record_state(agent, record)
-        await self._flush(agent, record)
+        if record.is_pending:
+            await self._flush(agent, record)
 
     # What the application calls
 
@@ -272,8 +273,12 @@ class TurnLifecycle(RepositorySessionManager):
         """Hold the agent's turn by hand, for several calls: ``with manager.claim(agent): …``, or ``async with``.
 
         Raises:
+            ValueError: The agent was not made with this session manager.
             SessionBusyError: On entering, if another turn is running.
         """
+        known = self._agents.get(agent.agent_id)
+        if known is None or known() is not agent:
+            raise ValueError(f"agent {agent.agent_id!r} was not made with this session manager")
         return HeldTurn(self, agent)
 
     # How it is done
@@ -512,7 +517,10 @@ def _renew(record_ref: weakref.ref[Record], unit_ref: weakref.ref[UnitOfWork], t
 
 def _repeats_last(message: Message, record: Record) -> bool:
     last = record.message_at(record.next_position - 1)
-    return last is not None and last.get("role") == message["role"] and _text(last) == _text(message)
+    if last is None or last.get("role") != message["role"] or _text(last) != _text(message):
+        return False
+    # Text alone does not tell two pictures apart.
+    return all("text" in block or encode(block) in documents.as_blocks(last)["content"] for block in message["content"])
 
 
 def _text(message: Mapping[str, Any]) -> str:

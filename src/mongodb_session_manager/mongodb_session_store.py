@@ -146,7 +146,8 @@ class MongoDBSessionStore:
             )
         except PyMongoError as error:
             raise doubt or error from None
-        if standing is None or standing.get("gone"):
+        later = commit.created_at is not None and standing and standing.get("created_at") != commit.created_at
+        if standing is None or standing.get("gone") or later:
             if commit.create:
                 return False
             raise SessionNotFoundError(

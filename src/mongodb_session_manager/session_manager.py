@@ -14,7 +14,7 @@ from .errors import SessionError, SessionNotFoundError
 from .hooks import FeedbackHook, MetadataHook, as_hooks, run_hooks
 from .lifecycle import TurnLifecycle
 from .metrics import summary
-from .store import AgentSummary, SessionCatalogue, SessionStore
+from .store import AgentSummary, SessionCatalogue, SessionStore, SessionSummary
 from .views import SessionView, session_view
 
 __all__ = ["SessionManager"]
@@ -158,7 +158,10 @@ class SessionManager(TurnLifecycle):
         self.unit_of_work.seen()
 
     def _get_metadata(self) -> dict[str, Any]:
-        return self._beside_turns.metadata(self.session_id)
+        metadata = self._beside_turns.metadata(self.session_id)
+        if metadata:
+            self.unit_of_work.seen()
+        return metadata
 
     def _delete_metadata(self, keys: Sequence[str]) -> None:
         self._beside_turns.delete_metadata(self.session_id, keys, **self._creation)
@@ -186,12 +189,18 @@ class SessionManager(TurnLifecycle):
 
     def get_session(self) -> SessionView | None:
         """The stored session, ``None`` before something was written. Messages are read when asked for."""
-        found = self._beside_turns.get(self.session_id)
+        found = self._stored()
         return None if found is None else session_view(found, self._beside_turns)
 
     def check_session_exists(self) -> bool:
         """Whether something of this session is stored."""
-        return self._beside_turns.get(self.session_id) is not None
+        return self._stored() is not None
+
+    def _stored(self) -> SessionSummary | None:
+        found = self._beside_turns.get(self.session_id)
+        if found is not None:
+            self.unit_of_work.seen()
+        return found
 
     def get_metrics_summary(self, agent_id: str) -> dict[str, Any]:
         """What an agent's conversation has cost: sums over the life of the session. An unknown agent has zeros.
@@ -207,7 +216,7 @@ class SessionManager(TurnLifecycle):
 
     def list_agents(self) -> list[dict[str, Any]]:
         """The agents of this session: ``agent_id``, ``name``, ``model``, ``message_count``."""
-        found = self._beside_turns.get(self.session_id)
+        found = self._stored()
         return [
             {
                 "agent_id": agent.agent_id,

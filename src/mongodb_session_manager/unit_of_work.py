@@ -127,6 +127,8 @@ class UnitOfWork(SessionRepository):
                 return
             if record.unfinished is not None:
                 self._send(record, record.unfinished)
+            # An agent that was loaded before its session was there belongs to the one that was created then.
+            record.loaded.created_at = record.loaded.created_at or self._created_at
             while commit := record.next_commit(
                 claim=claim,
                 release=release,

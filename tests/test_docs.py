@@ -1,0 +1,61 @@
+"""The documents tell the truth: their snippets run, and every public name, route, setting and error is in them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pymongo import MongoClient
+from strands import Agent
+
+import mongodb_session_manager
+from mongodb_session_manager import MongoDBSessionManagerFactory, embedded
+from tests.commands import Commands
+from tests.models import ScriptedModel
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def snippets(page: Path) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+
+
+def prose() -> str:
+    return "\n".join(page.read_text() for page in PAGES)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if snippets(page)], ids=lambda page: page.name)
+async def test_the_snippets_of_a_page_run_one_after_the_other(
+    page: Path, mongo_uri: str, commands: Commands, capsys: pytest.CaptureFixture[str]
+) -> None:
+    database = f"docs_{page.stem.lower()}"
+    names: dict[str, Any] = {"model": ScriptedModel("Ada"), "uri": mongo_uri, "Agent": Agent}
+    names |= {name: getattr(mongodb_session_manager, name) for name in mongodb_session_manager.__all__}
+    with MongoClient[Any](mongo_uri) as client, commands.unwatched():
+        client.drop_database(database)
+        names["factory"] = MongoDBSessionManagerFactory(client=client, database_name=database)
+        names["manager"] = names["factory"].create_session_manager("user-123")
+        names["agent"] = Agent(model=names["model"], session_manager=names["manager"], callback_handler=None)
+        for snippet in snippets(page):
+            code = snippet.replace('"mongodb://localhost:27017/?replicaSet=rs0"', "uri").replace('"chat"', repr(database))
+            exec(compile(code, str(page), "exec"), names)
+        for name in ("answer", "open_it"):
+            if name in names:
+                await names[name](*(("user-9", "Hello") if name == "answer" else ()))
+        names["factory"].close()
+        client.drop_database(database)
+
+
+def test_every_public_name_is_documented() -> None:
+    text = prose()
+    names = [*mongodb_session_manager.__all__, *embedded.__all__]
+    assert [name for name in names if not re.search(rf"\b{name}\b", text)] == []
+
+
+def test_every_link_between_the_pages_leads_somewhere() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
