@@ -135,6 +135,12 @@ def test_a_stored_value_is_never_deeper_than_the_limit(value: object) -> None:
     assert levels(encode(value)) <= MAX_LEVELS
 
 
+@pytest.mark.parametrize("depth", range(MAX_LEVELS - 3, MAX_LEVELS + 3))
+@pytest.mark.parametrize("bottom", [1, 2**64, [], {"$": 1}])
+def test_the_wrapping_itself_stays_within_the_limit(depth: int, bottom: object) -> None:
+    assert levels(encode(nested(depth, bottom))) <= MAX_LEVELS
+
+
 @given(plain_json())
 def test_what_bson_holds_is_stored_plain(value: object) -> None:
     assert identical(encode(value), value)
@@ -246,9 +252,10 @@ def test_a_type_that_cannot_be_stored_is_refused_by_place_and_name(part: object,
     ("key", "name"),
     [(("secret",), "tuple"), (b"secret", "bytes"), (ObjectId(), "bson.objectid.ObjectId"), (UTC, "datetime.timezone")],
 )
-def test_a_key_that_cannot_be_stored_is_refused_by_place_and_name(key: object, name: str) -> None:
+@pytest.mark.parametrize("beside", [{}, {"$": 1}])
+def test_a_key_that_cannot_be_stored_is_refused_by_place_and_name(key: object, name: str, beside: Any) -> None:
     with pytest.raises(TypeError) as raised:
-        encode({"state": [{"a": 1, key: "secret"}]})
+        encode({**beside, "state": [{"a": 1, key: "secret"}]})
     assert str(raised.value).startswith(
         f"value['state'][0] has a key of type {type(key).__name__}".split(" of type")[0]
     )
@@ -269,11 +276,12 @@ def test_a_container_that_holds_itself_is_refused(beside: list[Any]) -> None:
         encode({"a": inner})
 
 
-def test_a_container_used_twice_is_stored_twice() -> None:
-    shared = {"$": [1]}
-    first, second = through_bson([shared, shared])
-    assert first == second == shared
-    assert first is not second
+@pytest.mark.parametrize("key", ["a", "$a"])
+def test_a_container_used_twice_is_stored_twice(key: str) -> None:
+    shared = [1]
+    restored = through_bson({key: shared, "b": [shared]})
+    assert restored == {key: [1], "b": [[1]]}
+    assert restored[key] is not restored["b"][0]
 
 
 @pytest.mark.parametrize(
@@ -330,7 +338,7 @@ def test_what_only_resembles_the_encoding_of_the_sdk_stays_what_it_is(stored: ob
         '{"$bytes":1}', '{"$str":[1]}', '{"$dict":5}', '{"$dict":[[1]]}', '{"$dict":[[[],1]]}', '{"$part":0}',
         '{"$parts":[]}', '{"$parts":5}', '{"$parts":[{"$part":0}]}', '{"$datetime":["2024-01-01",null,null]}',
         '{"$datetime":[5,null,null,0]}', '{"$datetime":["2024-01-01",null,null,7]}', '{"$bson":"AAAA"}',
-        '{"$bson":"BQAAAAA="}',
+        '{"$bson":"BQAAAAA="}', '{"$parts":[[{"$part":1},{"$part":1}],[]]}',
         "1" * 5000, None, 5, ["a"], {"a": 1}, b"1",
     ],
     ids=lambda content: repr(content)[:30],

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 from pymongo import MongoClient
 from strands import Agent
 
 import mongodb_session_manager
+from chat_service import events
+from chat_service.config import Settings
+from chat_service.main import create_app
 from mongodb_session_manager import MongoDBSessionManagerFactory, embedded
 from tests.commands import Commands
 from tests.models import ScriptedModel
@@ -40,7 +43,9 @@ async def test_the_snippets_of_a_page_run_one_after_the_other(
         names["manager"] = names["factory"].create_session_manager("user-123")
         names["agent"] = Agent(model=names["model"], session_manager=names["manager"], callback_handler=None)
         for snippet in snippets(page):
-            code = snippet.replace('"mongodb://localhost:27017/?replicaSet=rs0"', "uri").replace('"chat"', repr(database))
+            code = snippet.replace('"mongodb://localhost:27017/?replicaSet=rs0"', "uri").replace(
+                '"chat"', repr(database)
+            )
             exec(compile(code, str(page), "exec"), names)
         for name in ("answer", "open_it"):
             if name in names:
@@ -59,3 +64,20 @@ def test_every_link_between_the_pages_leads_somewhere() -> None:
     for page in PAGES:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_every_setting_route_event_and_error_of_the_service_is_documented() -> None:
+    page = (ROOT / "docs" / "service.md").read_text()
+    app = create_app(Settings(_env_file=None))
+    kinds = [events.ResponseChunk, events.ToolStart, events.ToolComplete, *get_args(events.Ending)]
+    names = {name.upper() for name in Settings.model_fields}
+    names |= {f"{method} {path}" for path, item in app.openapi()["paths"].items() for method in map(str.upper, item)}
+    names |= {get_args(get_type_hints(kind)["event"])[0] for kind in kinds}
+    names |= set(
+        re.findall(r'"((?:session|service|agent|internal|validation)_[a-z_]+)"', code_of("exceptions", "middleware"))
+    )
+    assert sorted(name for name in names if f"`{name}" not in page) == []
+
+
+def code_of(*modules: str) -> str:
+    return "\n".join((ROOT / "src" / "chat_service" / f"{module}.py").read_text() for module in modules)

@@ -14,7 +14,7 @@ import time
 import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import TypeVar
 
 __all__ = ["Background", "Lease"]
 
@@ -25,7 +25,7 @@ T = TypeVar("T")
 _LINGER = 60.0
 """Seconds that the renewing thread stays without a turn to renew."""
 
-_shared: weakref.WeakKeyDictionary[Any, Background] = weakref.WeakKeyDictionary()
+_shared: dict[int, Background] = {}
 _sharing = threading.Lock()
 
 
@@ -78,10 +78,13 @@ class Background:
     @classmethod
     def of(cls, shared_by: object, max_workers: int) -> Background:
         """The one that belongs to an object, usually a client; it goes with that object."""
+        # By identity: to the driver all clients of one server are equal.
+        key = id(shared_by)
         with _sharing:
-            background = _shared.get(shared_by)
+            background = _shared.get(key)
             if background is None:
-                background = _shared[shared_by] = cls(max_workers)
+                background = _shared[key] = cls(max_workers)
+                weakref.finalize(shared_by, _shared.pop, key, None).atexit = False
             return background
 
     async def run(self, call: Callable[[], T]) -> T:

@@ -50,6 +50,8 @@ from bson.objectid import ObjectId
 from bson.regex import Regex
 from bson.timestamp import Timestamp
 
+__all__ = ["MAX_LEVELS", "TAG", "decode", "encode", "size"]
+
 TAG = "__json__"
 """The only key of a wrapped value."""
 

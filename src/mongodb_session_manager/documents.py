@@ -32,6 +32,7 @@ __all__ = [
     "agent_data",
     "agent_key",
     "as_blocks",
+    "aware",
     "iso",
     "message_changes",
     "message_document",
@@ -74,8 +75,10 @@ def addresses(part: str, agent_id: str) -> list[str]:
     """
     key = agent_key(agent_id)
     segments = agent_id.split(".")
-    older = key != agent_id and all(
-        segment and segment[0] != "$" and "\x00" not in segment and _encodable(segment) for segment in segments
+    older = (
+        part == "agents"
+        and key != agent_id
+        and all(segment and segment[0] != "$" and "\x00" not in segment and _encodable(segment) for segment in segments)
     )
     return [f"{part}.{key}", *([f"{part}.{agent_id}"] if older else [])]
 

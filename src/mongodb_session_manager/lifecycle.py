@@ -156,7 +156,7 @@ class TurnLifecycle(RepositorySessionManager):
             record.direct_call = isinstance(event, BeforeToolCallEvent) and isinstance(event.agent, Agent)
             return
         self._raise_refusal(record)
-        if not record.claimed or record.has_changes:
+        if not record.claimed or record.has_changes or record.has_lapsed(self._turn_timeout):
             await self._flush(event.agent, record, claim=True)
 
     async def _on_model_answered(self, event: AfterModelCallEvent) -> None:
@@ -170,7 +170,7 @@ class TurnLifecycle(RepositorySessionManager):
             # A repair of the history that the coming reload replaces.
             return
         self._raise_refusal(record)
-        self._record_message(message, agent, record)
+        self._record_message(message, agent, record, again=_is_said_again(message, agent, record))
         self._record_state(agent, record)
         if self._rests(message, record):
             return
@@ -315,13 +315,13 @@ class TurnLifecycle(RepositorySessionManager):
         if record.refusal is not None:
             raise record.refusal.again()
 
-    def _record_message(self, message: Message, agent: LocalAgent, record: Record) -> None:
+    def _record_message(self, message: Message, agent: LocalAgent, record: Record, *, again: bool = False) -> None:
         stored = documents.as_blocks(message)
         tracking_id = message.get("tracking_id")
         if not tracking_id and _repeats_last(stored, record):
             return
         position = record.position_of(tracking_id) if tracking_id else None
-        if position is not None:
+        if position is not None and not again:
             self._record_change(stored, position, record)
             return
         if not tracking_id:
@@ -500,19 +500,28 @@ class HeldTurn:
 def _renew(record_ref: weakref.ref[Record], unit_ref: weakref.ref[UnitOfWork], turn_limit: float) -> bool:
     """Extend a turn whose agent is alive and was heard of lately."""
     record, unit = record_ref(), unit_ref()
-    if record is None or unit is None or time.monotonic() - record.last_event > turn_limit:
+    if record is None or unit is None or not (record.claimed and record.turn_open):
+        return False
+    if time.monotonic() - record.last_event > turn_limit:
         return False
     if unit.renew(record):
         return True
-    record.refuse(
-        SessionConflictError(
-            f"the turn of agent {record.agent_id!r} in session {record.session_id!r} was taken over by another writer;"
-            " reload it and try again",
-            session_id=record.session_id,
-            agent_id=record.agent_id,
-        )
-    )
+    record.refuse(record.taken_over())
     return False
+
+
+def _is_said_again(message: Message, agent: LocalAgent, record: Record) -> bool:
+    """Whether a message enters the history once more: an application may ask with one and the same dictionary again.
+
+    A continuation that the SDK merged into the last message is announced under that message's id too, but takes its
+    place.
+    """
+    tracking_id = message.get("tracking_id")
+    position = record.position_of(tracking_id) if tracking_id else None
+    if position is None:
+        return False
+    held = sum(other.get("tracking_id") == tracking_id for other in agent.messages)
+    return held > 1 or position < record.next_position - 1
 
 
 def _repeats_last(message: Message, record: Record) -> bool:

@@ -92,17 +92,18 @@ def _graph_expression(address: str) -> dict[str, Any]:
     }
 
 
-def loaded_agent(document: Mapping[str, Any] | None, addresses: list[str]) -> LoadedAgent:
+def loaded_agent(document: Mapping[str, Any] | None, addresses: list[str], agent_id: str) -> LoadedAgent:
     """What a load found.
 
     Args:
         document: What the find with :func:`load_projection` returned.
         addresses: Those of the projection; an agent keeps the one where it is found.
+        agent_id: Whose they are. What is found at an older address may be another agent's with that very key.
     """
     if document is None or document.get("gone"):
         return LoadedAgent(address=addresses[0], remains=document is not None)
     found = [document.get(f"at{index}") or {} for index in range(len(addresses))]
-    index = next((i for i, agent in enumerate(found) if _has_data(agent)), 0)
+    index = next((i for i, agent in enumerate(found) if _has_data(agent) and (i == 0 or _is_of(agent, agent_id))), 0)
     agent = found[index]
     created_at = document.get("created_at")
     return LoadedAgent(
@@ -117,6 +118,10 @@ def loaded_agent(document: Mapping[str, Any] | None, addresses: list[str]) -> Lo
         first=agent.get("first", 0),
         messages=agent.get("messages", []),
     )
+
+
+def _is_of(agent: Mapping[str, Any], agent_id: str) -> bool:
+    return bool(agent["data"].get("agent_id") == agent_id)
 
 
 def _has_data(agent: Any) -> bool:

@@ -12,10 +12,10 @@ from strands.types.session import Session, SessionAgent, SessionMessage, Session
 
 from .connection import Connection
 from .documents import iso
-from .errors import SessionNotFoundError
+from .errors import SessionError, SessionNotFoundError
 from .mongodb_session_store import MongoDBSessionStore
 from .sessions import MongoDBSessionCatalogue
-from .store import SessionSummary
+from .store import Part, SessionSummary
 from .unit_of_work import UnitOfWork
 
 if TYPE_CHECKING:
@@ -69,10 +69,10 @@ class MongoDBSessionRepository(SessionRepository):
     def _catalogue(self) -> MongoDBSessionCatalogue:
         return MongoDBSessionCatalogue(self._connection.client, *self._address)
 
-    def _unit(self, session_id: str, agent_id: str) -> UnitOfWork:
-        """A session that exists, with one agent loaded."""
+    def _unit(self, session_id: str, agent_id: str, part: Part = "agents") -> UnitOfWork:
+        """A session that exists, with one agent or graph loaded."""
         unit = UnitOfWork(session_id, self._store)
-        unit.load(agent_id)
+        unit.load(agent_id, part)
         if not unit.found:
             raise _unknown(session_id)
         return unit
@@ -143,15 +143,26 @@ class MongoDBSessionRepository(SessionRepository):
 
     def create_multi_agent(self, session_id: str, multi_agent: MultiAgentBase, **kwargs: Any) -> None:
         """Write the state of a graph or swarm."""
-        UnitOfWork(session_id, self._store).create_multi_agent(session_id, multi_agent)
+        self._unit(session_id, multi_agent.id, "multi_agents").create_multi_agent(session_id, multi_agent)
 
     def read_multi_agent(self, session_id: str, multi_agent_id: str, **kwargs: Any) -> dict[str, Any] | None:
         """The state of a graph or swarm, ``None`` when there is none."""
         return UnitOfWork(session_id, self._store).read_multi_agent(session_id, multi_agent_id)
 
     def update_multi_agent(self, session_id: str, multi_agent: MultiAgentBase, **kwargs: Any) -> None:
-        """Write the state of a graph or swarm as far as it changed."""
-        UnitOfWork(session_id, self._store).update_multi_agent(session_id, multi_agent)
+        """Write the state of a graph or swarm as far as it changed.
+
+        Raises:
+            SessionError: There is no such graph or swarm.
+        """
+        unit = self._unit(session_id, multi_agent.id, "multi_agents")
+        if unit.read_multi_agent(session_id, multi_agent.id) is None:
+            raise SessionError(
+                f"graph or swarm {multi_agent.id!r} in session {session_id!r} does not exist",
+                session_id=session_id,
+                agent_id=multi_agent.id,
+            )
+        unit.update_multi_agent(session_id, multi_agent)
 
     def update_metadata(self, session_id: str, metadata: Mapping[str, Any]) -> None:
         """Merge into a session's metadata; dotted keys address nested fields."""

@@ -92,14 +92,14 @@ class MongoDBSessionStore:
         places = addresses(part, agent_id)
         projection = load_projection(places, graph=part == "multi_agents")
         with noted(session_id):
-            return loaded_agent(self.collection.find_one({"_id": session_id}, projection), places)
+            return loaded_agent(self.collection.find_one({"_id": session_id}, projection), places, agent_id)
 
     def messages(self, session_id: str, agent_id: str, offset: int = 0, limit: int | None = None) -> LoadedAgent:
         """See :class:`~mongodb_session_manager.SessionStore`. One find."""
         places = addresses("agents", agent_id)
         projection = load_projection(places, window=(offset, limit))
         with noted(session_id):
-            return loaded_agent(self.collection.find_one({"_id": session_id}, projection), places)
+            return loaded_agent(self.collection.find_one({"_id": session_id}, projection), places, agent_id)
 
     def commit(self, session_id: str, commit: Commit, turn_timeout: float) -> datetime | None:
         """See :class:`~mongodb_session_manager.SessionStore`. One update; a read more when it is refused."""

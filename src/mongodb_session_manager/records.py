@@ -17,7 +17,7 @@ from strands.types.content import Message
 from strands.types.session import SessionMessage
 
 from . import documents
-from .errors import SessionError, SessionTooLargeError
+from .errors import SessionConflictError, SessionError, SessionTooLargeError
 from .metrics import Counters, difference, turn_metrics
 from .store import Commit, LoadedAgent, Part
 
@@ -46,7 +46,7 @@ class Record:
         failure: What ended the turn, to be raised when the application's hooks have run.
         default_conversation_state: Stands in where an older writer stored none.
         last_event: When the agent was last heard of, on the monotonic clock.
-        stamped: When the turn was last claimed or renewed, on the monotonic clock.
+        stamped: When the last claim or renewal of the turn was sent, on the monotonic clock.
     """
 
     def __init__(self, session_id: str, part: Part, agent_id: str, loaded: LoadedAgent) -> None:
@@ -179,6 +179,9 @@ class Record:
                 self._changes.setdefault(position, {}).update(fields)
                 return
             self._messages[position - self.loaded.count][0].update(fields)
+            if self.unfinished and position < self.loaded.count + len(self.unfinished.messages):
+                # It is on its way as it was, so the change follows it.
+                self._changes.setdefault(position, {}).update(fields)
 
     def set_data(self, fields: Mapping[str, Any]) -> None:
         """Record those stored fields of ``agent_data`` that differ from what the database has."""
@@ -218,9 +221,18 @@ class Record:
             self._turn_start = self.next_position
             self._turn_counted = dict(self._counters)
 
-    def touch_turn(self) -> None:
-        """The stored turn was extended."""
-        self.stamped = time.monotonic()
+    def has_lapsed(self, turn_timeout: float) -> bool:
+        """Whether the turn is ours no longer for certain: nobody extended it for as long as it lasts."""
+        return self.claimed and time.monotonic() - self.stamped > turn_timeout
+
+    def taken_over(self) -> SessionConflictError:
+        """What is wrong when a turn that was ours is somebody else's."""
+        return SessionConflictError(
+            f"the turn of agent {self.agent_id!r} in session {self.session_id!r} was taken over by another writer;"
+            " reload it and try again",
+            session_id=self.session_id,
+            agent_id=self.agent_id,
+        )
 
     def touch(self) -> None:
         """The agent was heard of."""
@@ -229,7 +241,14 @@ class Record:
     # What is sent
 
     def next_commit(
-        self, *, claim: bool, release: bool, create: bool, session: Mapping[str, Any], changes_only: bool
+        self,
+        *,
+        claim: bool,
+        release: bool,
+        create: bool,
+        session: Mapping[str, Any],
+        changes_only: bool,
+        again: bool = False,
     ) -> Commit | None:
         """The next change to send, ``None`` when there is nothing to do.
 
@@ -241,30 +260,34 @@ class Record:
             create: Whether the session may be created.
             session: Fields of a new session.
             changes_only: Leave everything but changes of stored messages for later.
+            again: Whether the turn must be extended even if nothing is recorded.
         """
         with self._lock:
             if self._changes:
                 changes, self._changes = self._changes, {}
-                return self._commit(changes=changes, create=create, session=session, holds=self.turn_open)
+                self.unfinished = self._commit(
+                    changes=changes, create=create, session=session, holds=self.turn_open
+                )
+                return self.unfinished
             if changes_only:
                 return None
             missing = claim and self.turn_open and not self.claimed
-            needed = missing or self._messages or self._data or (self.claimed and release)
+            needed = missing or again or self._messages or self._data or (self.claimed and release)
             if not needed:
                 return None
             changes = self._note_turn_metrics() if release else {}
-            commit = self._commit(
+            self.unfinished = self._commit(
                 changes=changes,
                 create=create,
                 session=session,
                 holds=self.turn_open and not release,
-                messages=[document for document, _ in self._messages],
+                messages=[dict(document) for document, _ in self._messages],
                 data=self._data,
                 totals=difference(self._counters, self._counted),
             )
             self._known.update(self._data)
             self._data = {}
-            return commit
+            return self.unfinished
 
     def release_only(self) -> Commit | None:
         """Give back a turn of which nothing else may be written, ``None`` when it is not ours."""
@@ -314,8 +337,8 @@ class Record:
         self._messages[-1][0].update(fields)
         return {}
 
-    def applied(self, commit: Commit) -> None:
-        """The database holds this commit."""
+    def applied(self, commit: Commit, sent_at: float) -> None:
+        """The database holds this commit, sent then on the monotonic clock."""
         with self._lock:
             self.unfinished = None
             loaded = self.loaded
@@ -330,7 +353,7 @@ class Record:
             for name, value in commit.totals.items():
                 self._counted[name] = self._counted.get(name, 0) + value
             self.claimed = commit.holds
-            self.stamped = time.monotonic()
+            self.stamped = sent_at
 
     def _keep(self, commit: Commit) -> None:
         """Follow the stored tail, as far back as anybody looks."""

@@ -14,7 +14,7 @@ from pymongo.errors import DuplicateKeyError, WriteError
 from strands.types.session import SessionMessage
 
 from .aio import Awaitables
-from .codec import decode, encode
+from .codec import TAG, decode, encode, size
 from .documents import addresses, aware, session_message, valid_session_id
 from .errors import SessionError, SessionNotFoundError, SessionTooLargeError
 from .mongodb_collection import background_of, noted, open_collection, prepare
@@ -99,8 +99,7 @@ class MongoDBSessionCatalogue:
             raise ValueError(f"limit must be at least 1, not {limit}")
         self._prepare()
         condition: dict[str, Any] = {
-            "deleting": {"$exists": False},
-            "$nor": [{"expires_at": {"$lte": datetime.now(UTC)}}],
+            **_alive(),
             **{
                 name: value
                 for name, value in {"owner": owner, "application_name": application_name}.items()
@@ -130,7 +129,7 @@ class MongoDBSessionCatalogue:
         places = addresses("agents", agent_id)
         with noted(session_id):
             document = self._lists.find_one({"_id": session_id}, load_projection(places, window=(offset, limit)))
-        agent = loaded_agent(document, places)
+        agent = loaded_agent(document, places, agent_id)
         if not agent.found:
             raise _unknown(session_id)
         if limit == 0:
@@ -199,15 +198,19 @@ class MongoDBSessionCatalogue:
         self, session_id: str, feedback: Mapping[str, Any], *, create: bool = False, **session: Any
     ) -> None:
         """See :class:`~mongodb_session_manager.SessionCatalogue`. One update."""
-        entry = {**encode(dict(feedback)), "created_at": datetime.now(UTC)}
-        room = _LARGEST_FEEDBACK - len(json.dumps(entry, default=str))
-        stored = {"$bsonSize": {"all": {"$ifNull": ["$feedbacks", []]}}}
-        if room >= 0 and self._update(session_id, {"$push": {"feedbacks": entry}}, {"$expr": {"$lte": [stored, room]}}):
+        now = datetime.now(UTC)
+        entry = encode({**feedback, "created_at": now})
+        if TAG not in entry:
+            entry["created_at"] = now
+        push = {"$push": {"feedbacks": entry}}
+        room = _LARGEST_FEEDBACK - size(entry)
+        fits = {"$expr": {"$lte": [{"$bsonSize": {"all": {"$ifNull": ["$feedbacks", []]}}}, room]}}
+        if room >= 0 and self._update(session_id, push, fits):
             return
         if room >= 0 and create:
-            # An upsert cannot compare sizes; a session that has feedback is too full, or it would have matched above.
-            empty: dict[str, Any] = {"feedbacks": {"$in": [None, []]}}
-            if self._update(session_id, {"$push": {"feedbacks": entry}}, empty, create=session):
+            # An upsert cannot compare sizes; if it finds feedback, another writer has made the session meanwhile.
+            none: dict[str, Any] = {"feedbacks": {"$in": [None, []]}}
+            if self._update(session_id, push, none, create=session) or self._update(session_id, push, fits):
                 return
         if not create and self.get(session_id) is None:
             raise _unknown(session_id)
@@ -223,15 +226,17 @@ class MongoDBSessionCatalogue:
             document = self.collection.find_one({"_id": session_id}, projection)
         if document is None or document["gone"]:
             return None
-        found = (document.get(f"at{index}") for index in range(len(places)))
+        primary, *older = (document.get(f"at{index}") for index in range(len(places)))
+        found = [primary, *(value for value in older if _is_agent(value, agent_id))]
         agent = next((value for value in found if _is_agent(value)), None)
         return None if agent is None else _agent_summary(agent_id, agent)
 
     def update_agent_config(self, session_id: str, agent_id: str, config: Mapping[str, Any]) -> None:
         """See :class:`~mongodb_session_manager.SessionCatalogue`. One update."""
-        for place in addresses("agents", agent_id):
+        for index, place in enumerate(addresses("agents", agent_id)):
             sets = {f"{place}.agent_data.{name}": encode(value) for name, value in config.items()}
-            if self._update(session_id, {"$set": sets}, {f"{place}.agent_data": {"$type": "object"}}):
+            is_there = {f"{place}.agent_data.agent_id": agent_id} if index else {f"{place}.agent_data": {"$type": "object"}}
+            if self._update(session_id, {"$set": sets}, is_there):
                 return
         raise SessionNotFoundError(
             f"agent {agent_id!r} in session {session_id!r} does not exist", session_id=session_id, agent_id=agent_id
@@ -268,18 +273,27 @@ class MongoDBSessionCatalogue:
     ) -> bool:
         """Whether there was a session to update, or it was created with the fields ``create``."""
         self._prepare()
-        alive = {"_id": session_id, "deleting": {"$exists": False}, **(condition or {})}
+        alive = {"_id": session_id, **_alive(), **(condition or {})}
         update = {**update, "$currentDate": {"updated_at": True}}
         if create is not None:
             set_already = {name.partition(".")[0] for fields in update.values() for name in fields}
             fresh = new_session(valid_session_id(session_id), create)
             update["$setOnInsert"] = {name: value for name, value in fresh.items() if name not in set_already}
-        try:
-            with noted(session_id):
-                result = self.collection.update_one(alive, update, upsert=create is not None)
-        except DuplicateKeyError:
-            return False
-        return result.matched_count == 1 or result.upserted_id is not None
+        with noted(session_id):
+            for _ in range(2):
+                try:
+                    result = self.collection.update_one(alive, update, upsert=create is not None)
+                except DuplicateKeyError:
+                    # Another writer has made the session meanwhile, or what lies under its id reads as absent.
+                    self.collection.delete_one({"_id": session_id, "$expr": GONE})
+                else:
+                    return result.matched_count == 1 or result.upserted_id is not None
+        return False
+
+
+def _alive() -> dict[str, Any]:
+    """A condition: the session does not read as absent."""
+    return {"deleting": {"$exists": False}, "$nor": [{"expires_at": {"$lte": datetime.now(UTC)}}]}
 
 
 _WITHOUT_TURN: dict[str, Any] = {
@@ -359,8 +373,11 @@ def _agents(path: list[str], value: Any) -> Iterator[AgentSummary]:
 _OF_AN_AGENT = {"agent_data", "archive", "created_at", "messages", "message_count", "revision", "totals", "turn"}
 
 
-def _is_agent(value: Any) -> bool:
-    return isinstance(value, dict) and isinstance(value.get("agent_data"), dict) and bool(value["agent_data"])
+def _is_agent(value: Any, agent_id: str | None = None) -> bool:
+    """Whether this is an agent, or this very one."""
+    if not isinstance(value, dict) or not isinstance(value.get("agent_data"), dict) or not value["agent_data"]:
+        return False
+    return agent_id is None or bool(value["agent_data"].get("agent_id") == agent_id)
 
 
 def _agent_summary(agent_id: str, agent: Mapping[str, Any]) -> AgentSummary:
@@ -401,8 +418,8 @@ def _cursor(last: SessionSummary) -> str:
 def _read_cursor(cursor: str) -> tuple[datetime, str]:
     try:
         updated_at, session_id = json.loads(base64.urlsafe_b64decode(cursor.encode()))
-        return datetime.fromisoformat(updated_at), str(session_id)
-    except (ValueError, TypeError) as error:
+        return aware(datetime.fromisoformat(updated_at)).astimezone(UTC), valid_session_id(session_id)
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise ValueError("the cursor is not one that a page of sessions returned") from error
 
 

@@ -7,8 +7,9 @@ recorded for one agent into one atomic change.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from strands.types.session import Session, SessionAgent, SessionMessage, Session
 
 from . import documents
 from .codec import decode, encode
-from .errors import SessionError, SessionNotFoundError
+from .errors import SessionBusyError, SessionError, SessionNotFoundError
 from .records import Record
 from .store import Commit, LoadedAgent, Part, SessionStore
 
@@ -84,15 +85,18 @@ class UnitOfWork(SessionRepository):
         Raises:
             SessionNotFoundError: The session was seen before and is gone, or is another one under the same id.
         """
-        loaded = self.store.load(self.session_id, agent_id, part)
-        self._same_session(loaded, agent_id)
-        with self._lock:
-            record = self._records.get((part, agent_id))
-            if record is None:
-                record = self._records[part, agent_id] = Record(self.session_id, part, agent_id, loaded)
-                return record
-        record.reset(loaded)
-        return record
+        known = self.known(agent_id, part)
+        # A flush whose caller was cancelled may still be running; what it leaves behind is to be read.
+        with known.flushing if known else nullcontext():
+            loaded = self.store.load(self.session_id, agent_id, part)
+            self._same_session(loaded, agent_id)
+            with self._lock:
+                record = self._records.get((part, agent_id))
+                if record is None:
+                    record = self._records[part, agent_id] = Record(self.session_id, part, agent_id, loaded)
+                    return record
+            record.reset(loaded)
+            return record
 
     def _same_session(self, loaded: LoadedAgent, agent_id: str) -> None:
         if self.found and (not loaded.found or self._created_at not in (None, loaded.created_at)):
@@ -129,14 +133,17 @@ class UnitOfWork(SessionRepository):
                 self._send(record, record.unfinished)
             # An agent that was loaded before its session was there belongs to the one that was created then.
             record.loaded.created_at = record.loaded.created_at or self._created_at
+            again = claim and record.has_lapsed(self.turn_timeout)
             while commit := record.next_commit(
                 claim=claim,
+                again=again,
                 release=release,
                 create=not self.found,
                 session=self.session_fields,
                 changes_only=changes_only,
             ):
                 self._send(record, commit)
+                again = False
 
     def flush_pending(self) -> None:
         """Write what is recorded of any agent. An agent that was only made and never used is not worth a session."""
@@ -152,13 +159,18 @@ class UnitOfWork(SessionRepository):
             record.claimed = False
 
     def _send(self, record: Record, commit: Commit) -> None:
-        record.unfinished = commit
+        sent_at = time.monotonic()
         try:
             created_at = self.store.commit(self.session_id, commit, self.turn_timeout)
         except SessionError as error:
+            if record.claimed and isinstance(error, SessionBusyError):
+                # To wait is no remedy for who had the turn and lost it: the history moves on.
+                lost = record.taken_over()
+                record.refuse(lost)
+                raise lost from error
             record.refuse(error)
             raise
-        record.applied(commit)
+        record.applied(commit, sent_at)
         self.found = True
         self._created_at = self._created_at or created_at
 
@@ -167,10 +179,13 @@ class UnitOfWork(SessionRepository):
         if not record.flushing.acquire(blocking=False):
             return True
         try:
-            if not record.claimed or self.store.renew(self.session_id, record.loaded.address, record.owner):
-                record.touch_turn()
+            sent_at = time.monotonic()
+            if not record.claimed:
                 return True
-            return False
+            if not self.store.renew(self.session_id, record.loaded.address, record.owner):
+                return False
+            record.stamped = sent_at
+            return True
         finally:
             record.flushing.release()
 

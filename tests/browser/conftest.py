@@ -42,15 +42,18 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def address(mongo_uri: str, mongo_client: MongoClient[Any]) -> Iterator[str]:
-    """A running service."""
+def settings(mongo_uri: str, mongo_client: MongoClient[Any]) -> Iterator[Settings]:
+    """Settings with a database of their own."""
     database_name = f"browser_{uuid.uuid4().hex[:12]}"
-    settings = Settings(
-        _env_file=None, mongodb_uri=mongo_uri, database_name=database_name, demo_delay=0.01, min_pool_size=0
-    )
+    yield Settings(_env_file=None, mongodb_uri=mongo_uri, database_name=database_name, demo_delay=0.01, min_pool_size=0)
+    mongo_client.drop_database(database_name)
+
+
+@pytest.fixture(scope="module")
+def address(settings: Settings) -> Iterator[str]:
+    """A running service."""
     with served(settings) as address:
         yield address
-    mongo_client.drop_database(database_name)
 
 
 @pytest.fixture

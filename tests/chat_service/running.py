@@ -86,7 +86,6 @@ def served(settings: Settings) -> Iterator[str]:
         thread.join()
 
 
-
 class Process:
     """``python -m chat_service`` with a data folder of its own."""
 
@@ -94,15 +93,16 @@ class Process:
         names = ("PATH", "HOME", "MONGOD_BINARY", "TMPDIR")
         inherited = {name: os.environ[name] for name in names if name in os.environ}
         self.folder = folder
-        self.process = subprocess.Popen(
-            [sys.executable, "-W", "error::ResourceWarning", "-m", "chat_service"],
-            cwd=folder,
-            env={**inherited, "PYTHONPATH": str(ROOT / "src"), "PORT": str(port), "DEMO_DELAY": "0.05", **environment},
-            stdout=subprocess.PIPE,
-            stderr=(folder / "stderr").open("ab"),
-            text=True,
-            start_new_session=True,
-        )
+        with (folder / "stderr").open("ab") as errors:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "chat_service"],
+                cwd=folder,
+                env={**inherited, "PYTHONPATH": str(ROOT / "src"), "PORT": str(port), **environment},
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                start_new_session=True,
+            )
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20)
 
     def wait_ready(self) -> str:

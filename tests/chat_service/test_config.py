@@ -61,10 +61,10 @@ def test_every_wrong_value_gets_a_line_and_none_is_repeated(monkeypatch: pytest.
 
 def test_a_real_model_needs_its_name_and_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODEL_PROVIDER", "openai")
-    with pytest.raises(ConfigurationError, match="^MODEL_ID: missing"):
+    with pytest.raises(ConfigurationError, match=r"^MODEL_ID: missing"):
         load_settings()
     monkeypatch.setenv("MODEL_ID", "some-model")
-    with pytest.raises(ConfigurationError, match="^OPENAI_API_KEY: missing"):
+    with pytest.raises(ConfigurationError, match=r"^OPENAI_API_KEY: missing"):
         load_settings()
 
 

@@ -124,7 +124,8 @@ def test_the_documentation_of_the_checkout_is_quoted_by_file(tmp_path: Path, mon
     (tmp_path / "pyproject.toml").touch()
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "zebras.md").write_text(
-        "# Zebras\n\nA [zebra](https://example.org) is `striped` all over,\nand **never** plain.\n\n```\nzebra code\n```\n"
+        "# Zebras\n\nA [zebra](https://example.org) is `striped` all over,\nand **never** plain.\n\n"
+        "```\nzebra code\n```\n"
     )
     monkeypatch.setattr("chat_service.passages._CHECKOUT", tmp_path)
     found = documentation().search("zebra")

@@ -35,7 +35,7 @@ class CompletionServer(ThreadingHTTPServer):
 class CompletionHandler(BaseHTTPRequestHandler):
     server: CompletionServer
 
-    def do_POST(self) -> None:  # noqa: N802
+    def do_POST(self) -> None:
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.requests.append(request)
         self.server.keys.append(self.headers["Authorization"])

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from pymongo import MongoClient
 
 from .running import Process, events_of, eventually, running, started
 
@@ -68,7 +69,7 @@ def test_told_to_end_in_the_middle_of_an_answer_it_stores_what_was_said_and_ends
         assert [event["event"] for event in seen if event["event"] != "response_chunk"] == ["stopped"]
         said = "".join(event["text"] for event in seen[:-1])
         assert seen[-1]["response_text"] == said
-        process.process.wait(5)
+        assert process.process.wait(5) == 0
         assert time.monotonic() - began < 5
         eventually(lambda: not mongod_pids(tmp_path))
         assert "Traceback" not in process.log()
@@ -80,6 +81,41 @@ def test_told_to_end_in_the_middle_of_an_answer_it_stores_what_was_said_and_ends
         ]
         again = process.http.post("/api/chat", json={"query": "What did I say first?", "session_id": session_id})
         assert "“What is a session?”" in again.json()["response_text"]
+
+
+def test_a_model_that_says_nothing_holds_nothing_up(
+    tmp_path: Path, port: int, mongo_uri: str, mongo_client: MongoClient[Any]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        settings = {
+            "MONGODB_URI": mongo_uri,
+            "DATABASE_NAME": f"silent_{port}",
+            "MODEL_PROVIDER": "openai",
+            "MODEL_ID": "some-model",
+            "OPENAI_API_KEY": "key",
+            "OPENAI_BASE_URL": f"http://127.0.0.1:{silent.getsockname()[1]}/v1",
+            "SHUTDOWN_SECONDS": "0.5",
+        }
+        with running(tmp_path, port, **settings) as process:
+            with process.http.stream("POST", "/api/chat/stream", json={"query": "Hello?"}) as response:
+                began = time.monotonic()
+                process.process.send_signal(signal.SIGTERM)
+                events = list(events_of(response))
+            assert process.process.wait(5) == 0
+            assert time.monotonic() - began < 5
+    assert [event["event"] for event in events] == ["stopped"]
+    document = mongo_client[f"silent_{port}"]["sessions"].find_one(response.headers["session-id"])
+    mongo_client.drop_database(f"silent_{port}")
+    assert document
+    assert document["agents"]["default"]["messages"][0]["message"]["content"] == [{"text": "Hello?"}]
+    assert "turn" not in document["agents"]["default"]
+
+
+def test_without_a_server_of_any_kind_the_ways_out_are_named(tmp_path: Path, port: int) -> None:
+    with started(tmp_path, port, MONGOD_BINARY=str(tmp_path / "none")) as process:
+        assert process.process.wait(10) == 2
+    assert process.log().startswith("MONGODB_URI: ")
+    assert "Traceback" not in process.log()
 
 
 def test_idle_it_ends_at_once(tmp_path: Path, port: int) -> None:

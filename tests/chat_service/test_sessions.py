@@ -26,6 +26,12 @@ def test_awkward_metadata_is_kept_as_it_is(service: Service) -> None:
     assert service.session(made["session_id"])["metadata"] == metadata
 
 
+def test_text_that_no_encoding_knows_is_shown_with_question_marks(service: Service) -> None:
+    headers = {"Content-Type": "application/json"}
+    made = service.http.post("/api/sessions", content='{"metadata": {"\\ud800": "\\udfff"}}', headers=headers)
+    assert made.json()["metadata"] == {"?": "?"}
+
+
 def test_a_session_needs_nothing_to_begin_with(service: Service) -> None:
     assert service.http.post("/api/sessions", json={}).json()["metadata"] == {}
 

@@ -1,0 +1,201 @@
+"""The demo model: no language model, but a Strands ``Model`` that needs no account, key or download.
+
+It quotes the documentation, remembers what the user said earlier in the conversation it is given, and calls tools when
+told to. So everything around it (streaming, tools, sessions that outlive a restart) can be seen at work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from strands.models import Model
+from strands.types.content import Message, Messages
+from strands.types.streaming import StreamEvent
+from strands.types.tools import ToolSpec
+
+from .passages import Library
+
+__all__ = ["DemoModel"]
+
+_ABOUT = (
+    "I am the demo model, and no language model: I quote this project's documentation, remember what you tell me in "
+    "this session, and can use a clock and a calculator."
+)
+_GREETING = re.compile(r"(hello|hi|hey|good (morning|evening|day))\b", re.I)
+_IDENTITY = re.compile(
+    r"\b(who|what) are you\b|\bare you (an?|the)\b|\blanguage model\b|\bllm\b|\bwhat can you do\b", re.I
+)
+_TIME = re.compile(r"\bclock\b|\bwhat time\b|\bthe time\b|\bwhat day is it\b|\btoday's date\b", re.I)
+_SUM = re.compile(r"[-+(]*\d[\d\s.+\-*/%()]*[-+*/%]+[\d\s.+\-*/%()]*\d\)*")
+_FACT = re.compile(r"\bmy ([a-z][\w ]{0,40}?) (?:is|are) ([^.!?\n]{1,80})", re.I)
+_CALLED = re.compile(r"\b(?:i am called|call me) ([^.!?,\n]{1,80})", re.I)
+_FACT_ASKED = re.compile(r"\b(?:what|who|where|which|when)(?:'s| is| are)? my ([a-z][\w ]{0,40}?)\s*(?:\?|$)", re.I)
+_MEMORY_ASKED = re.compile(r"\bwhat (?:do|can) you (?:remember|know about me)\b|\bdo you remember me\b", re.I)
+_SAID_ASKED = re.compile(r"\bwhat (?:did|have) i (?:say|said|ask|asked|tell you|told you)\b(.*)", re.I)
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A wish to call a tool."""
+
+    name: str
+    input: dict[str, Any]
+
+
+class DemoModel(Model):
+    """Answers from passages, from the conversation, and from tools."""
+
+    def __init__(self, library: Library, delay: float = 0.03) -> None:
+        """Keep what is needed to answer.
+
+        Args:
+            library: Where passages are looked up.
+            delay: Seconds between two words.
+        """
+        self._library = library
+        self._delay = delay
+
+    def update_config(self, **model_config: Any) -> None:
+        """There is nothing to configure."""
+
+    def get_config(self) -> dict[str, Any]:
+        """The name under which metrics know the model, and a window for the SDK's estimates."""
+        return {"model_id": "demo", "context_window_limit": 100_000}
+
+    def structured_output(self, *args: Any, **kwargs: Any) -> AsyncGenerator[dict[str, Any], None]:
+        """Not offered: the demo model writes sentences."""
+        raise NotImplementedError("the demo model gives no structured output; set MODEL_PROVIDER to use a real model")
+
+    async def stream(
+        self, messages: Messages, tool_specs: list[ToolSpec] | None = None, system_prompt: str | None = None, **_: Any
+    ) -> AsyncIterable[StreamEvent]:
+        """Answer the last message, word by word."""
+        answer = self._answer(messages, {spec["name"] for spec in tool_specs or []})
+        yield {"messageStart": {"role": "assistant"}}
+        if isinstance(answer, _Call):
+            async for event in self._streamed(f"I will use the tool {answer.name}."):
+                yield event
+            for event in _tool_use(answer):
+                yield event
+        else:
+            async for event in self._streamed(answer):
+                yield event
+        yield {"messageStop": {"stopReason": "tool_use" if isinstance(answer, _Call) else "end_turn"}}
+        yield _usage(messages, answer)
+
+    async def _streamed(self, text: str) -> AsyncGenerator[StreamEvent, None]:
+        yield {"contentBlockStart": {"start": {}}}
+        for piece in re.findall(r"\s*\S+\s*$|\s*\S+", text):
+            await asyncio.sleep(self._delay)
+            yield {"contentBlockDelta": {"delta": {"text": piece}}}
+        yield {"contentBlockStop": {}}
+
+    def _answer(self, messages: Messages, tools: set[str]) -> str | _Call:
+        if results := _tool_results(messages[-1]):
+            return "The tool answered: " + "; ".join(results) + "."
+        said = [text for message in messages if message["role"] == "user" and (text := _question(message))]
+        question = said[-1] if said else ""
+        return (
+            _tool_wanted(question, tools)
+            or _recalled(question, said[:-1])
+            or _noted(question)
+            or _introduced(question)
+            or self._quoted(question, first=len(said) <= 1)
+        )
+
+    def _quoted(self, question: str, first: bool) -> str:
+        found = self._library.search(question)
+        if not found:
+            return (
+                f"{_ABOUT}\n\nI found nothing in the documentation about that. Ask me what a session is, for example."
+            )
+        opening = f"{_ABOUT}\n\n" if first else ""
+        quotes = "\n\n".join(f"“{passage.text}”\n— {passage.source}, {passage.heading}" for passage in found)
+        return f"{opening}The documentation says:\n\n{quotes}"
+
+
+def _question(message: Message) -> str:
+    """What the user typed: the last block of text, since text that was selected on a page comes before it."""
+    texts = [block["text"] for block in message["content"] if "text" in block]
+    return texts[-1].strip() if texts else ""
+
+
+def _tool_results(message: Message) -> list[str]:
+    results = [block["toolResult"] for block in message["content"] if "toolResult" in block]
+    return [item["text"] for result in results for item in result["content"] if "text" in item]
+
+
+def _tool_wanted(question: str, tools: set[str]) -> _Call | None:
+    if "calculate" in tools and (found := _SUM.search(question)):
+        return _Call("calculate", {"expression": found[0].strip()})
+    if "current_time" in tools and _TIME.search(question):
+        return _Call("current_time", {})
+    return None
+
+
+def _recalled(question: str, earlier: Sequence[str]) -> str | None:
+    """An answer about the conversation itself, from the messages of the user before this one."""
+    if asked := _SAID_ASKED.search(question):
+        return _said(asked[1], earlier)
+    facts = {name: value for text in earlier for name, value in _facts(text)}
+    if _MEMORY_ASKED.search(question):
+        known = "; ".join(f"your {name} is {value}" for name, value in facts.items())
+        return f"In this session you told me: {known}." if known else "You have told me nothing about yourself yet."
+    if asked := _FACT_ASKED.search(question):
+        name = asked[1].lower()
+        return f"Your {name} is {facts[name]}." if name in facts else f"You have not told me your {name} yet."
+    if re.search(r"\bwho am i\b", question, re.I):
+        return f"You are {facts['name']}." if "name" in facts else "You have not told me your name yet."
+    return None
+
+
+def _said(which: str, earlier: Sequence[str]) -> str:
+    if not earlier:
+        return "This is the first thing that you have said in this session."
+    if "first" in which.lower() or "begin" in which.lower():
+        return f"The first thing that you said was: “{earlier[0]}”"
+    return f"The last thing that you said before this was: “{earlier[-1]}”"
+
+
+def _noted(question: str) -> str | None:
+    facts = list(_facts(question))
+    if not facts:
+        return None
+    return " ".join(f"I will remember for this session: your {name} is {value}." for name, value in facts)
+
+
+def _facts(text: str) -> Iterator[tuple[str, str]]:
+    if text.rstrip().endswith("?"):
+        return
+    for name, value in _FACT.findall(re.sub(r",? and (?=my\b|i am called\b|call me\b)", ". ", text, flags=re.I)):
+        yield name.lower(), value.strip()
+    for value in _CALLED.findall(text):
+        yield "name", value.strip()
+
+
+def _introduced(question: str) -> str | None:
+    if _IDENTITY.search(question):
+        return _ABOUT
+    if _GREETING.match(question) and len(question.split()) <= 4:
+        return f"Hello! {_ABOUT} Ask me what a session is, or tell me your name."
+    return None
+
+
+def _tool_use(call: _Call) -> Iterator[StreamEvent]:
+    yield {"contentBlockStart": {"start": {"toolUse": {"name": call.name, "toolUseId": f"call_{uuid.uuid4().hex}"}}}}
+    yield {"contentBlockDelta": {"delta": {"toolUse": {"input": json.dumps(call.input)}}}}
+    yield {"contentBlockStop": {}}
+
+
+def _usage(messages: Messages, answer: str | _Call) -> StreamEvent:
+    """Words stand in for tokens."""
+    read = sum(len(block.get("text", "").split()) for message in messages for block in message["content"])
+    written = len(str(answer).split())
+    usage = {"inputTokens": read, "outputTokens": written, "totalTokens": read + written}
+    return {"metadata": {"usage": usage, "metrics": {"latencyMs": 0}}}  # type: ignore[typeddict-item]

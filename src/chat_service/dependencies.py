@@ -1,0 +1,40 @@
+"""What routes ask for, by type: ``turns: AppTurns``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from mongodb_session_manager import MongoDBSessionManagerFactory
+
+from .config import Settings
+from .turns import Turns
+
+__all__ = ["AppSettings", "AppTurns", "Factory", "RequestId"]
+
+
+def _settings(request: Request) -> Settings:
+    settings: Settings = request.app.state.settings
+    return settings
+
+
+def _factory(request: Request) -> MongoDBSessionManagerFactory:
+    factory: MongoDBSessionManagerFactory = request.app.state.factory
+    return factory
+
+
+def _turns(request: Request) -> Turns:
+    turns: Turns = request.app.state.turns
+    return turns
+
+
+def _request_id(request: Request) -> str:
+    request_id: str = request.state.request_id
+    return request_id
+
+
+AppSettings = Annotated[Settings, Depends(_settings)]
+Factory = Annotated[MongoDBSessionManagerFactory, Depends(_factory)]
+AppTurns = Annotated[Turns, Depends(_turns)]
+RequestId = Annotated[str, Depends(_request_id)]

@@ -1,0 +1,87 @@
+"""The application: ``uvicorn --factory chat_service.main:create_app``."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from datetime import UTC, datetime
+from types import FrameType
+
+from fastapi import FastAPI
+
+from . import exceptions
+from .agent import AgentMaker
+from .config import Settings, load_settings
+from .database import make_factory, with_database
+from .middleware import QueryFreeAccessLog, RequestContext
+from .routers import chat, health, pages, sessions
+from .turns import Turns
+
+__all__ = ["create_app"]
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Make the application. Servers are started and connected to when it starts, not here.
+
+    Args:
+        settings: Taken from the environment when absent.
+
+    Raises:
+        ConfigurationError: A setting is wrong, or needs a package that is not installed.
+    """
+    app = FastAPI(title="Chat service", summary="Durable sessions for AI agents.", lifespan=_lifespan)
+    app.state.settings = settings or load_settings()
+    app.state.agents = AgentMaker(app.state.settings)
+    app.add_middleware(RequestContext, max_body_bytes=app.state.settings.max_body_bytes)
+    exceptions.install(app)
+    for routes in (chat, sessions, health, pages):
+        app.include_router(routes.router)
+    app.mount("/static", pages.Assets())
+    logging.getLogger("uvicorn.access").addFilter(QueryFreeAccessLog())
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    app.state.started = datetime.now(UTC)
+    async with AsyncExitStack() as stack:
+        database = ExitStack()
+        stack.push_async_callback(asyncio.to_thread, database.close)
+        settings = await asyncio.to_thread(database.enter_context, with_database(app.state.settings))
+        factory = await stack.enter_async_context(make_factory(settings))
+        turns = Turns(settings, factory, app.state.agents)
+        stack.push_async_callback(turns.stop)
+        stack.enter_context(_told_of_the_end(turns))
+        app.state.factory, app.state.turns = factory, turns
+        yield
+
+
+@contextmanager
+def _told_of_the_end(turns: Turns) -> Iterator[None]:
+    """End the turns as soon as the process is told to end.
+
+    A server waits for open responses before it ends the application, and a stream is open until its turn ends: so the
+    turns must hear of the signal first. The server's own handler is called as well.
+    """
+    loop = asyncio.get_running_loop()
+    served = threading.current_thread() is threading.main_thread()  # signals reach no other thread
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)} if served else {}
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(turns.stop)
+        before = handlers[signal.Signals(number)]
+        if callable(before):
+            before(number, frame)
+
+    callables = {number: before for number, before in handlers.items() if callable(before)}
+    for number in callables:
+        signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number, before in callables.items():
+            signal.signal(number, before)

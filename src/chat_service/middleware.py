@@ -1,0 +1,99 @@
+"""What surrounds every request: its id, the size of its body, one line in the log, and an answer whatever happens."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import uuid
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from .exceptions import explain, report
+
+__all__ = ["QueryFreeAccessLog", "RequestContext"]
+
+logger = logging.getLogger(__name__)
+
+_ACCEPTED_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+class QueryFreeAccessLog(logging.Filter):
+    """Cuts query strings from uvicorn's access log: ``GET /api/chat/stream?query=`` carries what a person asked."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let every record through, changed."""
+        if isinstance(record.args, tuple) and len(record.args) == 5:
+            client, method, path, *rest = record.args
+            record.args = (client, method, str(path).partition("?")[0], *rest)
+        return True
+
+
+class RequestContext:
+    """Gives each request an id (``X-Request-ID``, the client's own where it is a plain word)."""
+
+    def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
+        self._app = app
+        self._max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = _request_id(Headers(scope=scope))
+        scope.setdefault("state", {})["request_id"] = request_id
+        answer = _Answer(send, request_id)
+        started = time.perf_counter()
+        try:
+            await self._app(scope, self._limited(receive), answer.send)
+        except Exception as error:
+            problem = explain(error)
+            report(problem, error, request_id)
+            if answer.status:  # too late for a status code: the connection is cut, which no client takes for an end
+                raise
+            await problem.response(request_id)(scope, receive, answer.send)
+        finally:
+            logger.info(
+                "request_id=<%s>, method=<%s>, path=<%s>, status=<%s>, duration_ms=<%.1f> | request served",
+                request_id,
+                scope["method"],
+                scope["raw_path"].decode("ascii", "replace"),  # as sent: no line break of a client's gets into the log
+                answer.status,
+                (time.perf_counter() - started) * 1000,
+            )
+
+    def _limited(self, receive: Receive) -> Receive:
+        received = 0
+
+        async def limited() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self._max_body_bytes:
+                raise HTTPException(413)
+            return message
+
+        return limited
+
+
+class _Answer:
+    """Adds the request's id to the answer and remembers its status."""
+
+    def __init__(self, send: Send, request_id: str) -> None:
+        self._send = send
+        self._request_id = request_id
+        self.status = 0
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            MutableHeaders(scope=message)["X-Request-ID"] = self._request_id
+        await self._send(message)
+
+
+def _request_id(headers: Headers) -> str:
+    given = headers.get("x-request-id", "")
+    return given if _ACCEPTED_ID.fullmatch(given) else uuid.uuid4().hex

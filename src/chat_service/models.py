@@ -1,0 +1,204 @@
+"""What goes over the wire: requests as they are checked, answers as they are documented."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, Field, StringConstraints
+from strands.types.content import Message
+from strands.types.session import SessionMessage
+
+from mongodb_session_manager import SessionSummary
+
+__all__ = [
+    "ChatRequest",
+    "ChatResponse",
+    "ErrorResponse",
+    "Health",
+    "MessageList",
+    "MessageView",
+    "NewSession",
+    "SessionDetail",
+    "SessionId",
+    "SessionList",
+    "SessionView",
+    "plain",
+    "public_message_id",
+    "text_of",
+]
+
+
+def _blank_is_none(value: Any) -> Any:
+    return None if isinstance(value, str) and not value.strip() else value
+
+
+SessionId = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]+$")]
+"""Ids made here are ``session_`` + 16 hex digits; older clients bring their own."""
+
+Query = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
+SelectedText = Annotated[str, StringConstraints(max_length=2000)]
+
+
+class ChatRequest(BaseModel):
+    """A question."""
+
+    query: Query
+    selected_text: Annotated[SelectedText | None, BeforeValidator(_blank_is_none)] = None
+    session_id: Annotated[SessionId | None, BeforeValidator(_blank_is_none)] = None
+    temperature: float = Field(0.5, ge=0, le=1)
+    top_k: int = Field(5, ge=1, le=10)
+    stream: bool = False
+
+
+class ChatResponse(BaseModel):
+    """A whole answer."""
+
+    response_text: str
+    session_id: str
+    message_id: str
+    response_time_ms: float
+    chunks: list[dict[str, Any]] | None = None
+    timestamp: datetime
+
+
+class NewSession(BaseModel):
+    """What a session may start with."""
+
+    metadata: dict[str, Any] = Field(default_factory=dict)
+    title: str | None = Field(None, max_length=200)
+
+
+class SessionView(BaseModel):
+    """A session without its messages."""
+
+    session_id: str
+    title: str | None
+    created_at: datetime
+    last_accessed: datetime
+    message_count: int
+    metadata: dict[str, Any]
+
+    @classmethod
+    def of(cls, summary: SessionSummary) -> Self:
+        """The view of a session in the catalogue."""
+        return cls(
+            session_id=summary.session_id,
+            title=summary.title,
+            created_at=summary.created_at,
+            last_accessed=summary.updated_at,
+            message_count=summary.message_count,
+            metadata=plain(summary.metadata),
+        )
+
+
+class SessionList(BaseModel):
+    """A page of sessions, the newest first. ``next_cursor`` asks for the next page."""
+
+    sessions: list[SessionView]
+    next_cursor: str | None
+
+
+class MessageView(BaseModel):
+    """A stored message. ``kind`` tells what people said from what an agent exchanged with its tools."""
+
+    message_id: str
+    role: Literal["user", "assistant"]
+    kind: Literal["text", "tool_use", "tool_result"]
+    text: str
+    content: list[dict[str, Any]]
+    created_at: datetime
+
+    @classmethod
+    def of(cls, stored: SessionMessage, session_id: str) -> Self:
+        """The view of a stored message."""
+        message = stored.message
+        return cls(
+            message_id=public_message_id(message, f"{session_id}/{stored.message_id}"),
+            role=message["role"],
+            kind=_kind(message),
+            text=text_of(message),
+            content=[plain(dict(block)) for block in message["content"]],
+            created_at=_aware(stored.created_at),
+        )
+
+
+class MessageList(BaseModel):
+    """Messages, the oldest first. ``total`` counts all of the session's conversation, ``offset`` those before these."""
+
+    session_id: str
+    messages: list[MessageView]
+    offset: int
+    total: int
+
+
+class SessionDetail(SessionView):
+    """A session with its newest messages; ``offset`` counts those before them."""
+
+    messages: list[MessageView]
+    offset: int
+
+
+class Health(BaseModel):
+    """Whether the service can answer questions."""
+
+    status: Literal["healthy", "unhealthy"]
+    connection_pool: dict[str, Any]
+    timestamp: datetime = Field(default_factory=lambda: datetime.now(UTC))
+
+
+class ErrorResponse(BaseModel):
+    """Every error, whatever its status."""
+
+    error: str = Field(description="What went wrong, for people.")
+    code: str = Field(description="What went wrong, for programs. Stable.")
+    status_code: int
+    details: dict[str, Any]
+    request_id: str
+
+
+def public_message_id(message: Message, position: str) -> str:
+    """The id under which clients know a message: ``msg_`` + 16 hex digits, the same whenever it is asked for.
+
+    Args:
+        message: Its ``tracking_id`` decides; the SDK gives one to every message.
+        position: Session and place in it, for messages stored before there were such ids.
+    """
+    tracked = message.get("tracking_id") or position
+    return f"msg_{hashlib.sha256(tracked.encode()).hexdigest()[:16]}"
+
+
+def text_of(message: Message) -> str:
+    """All that a message says in words."""
+    text: str = plain("\n\n".join(block["text"] for block in message["content"] if "text" in block))
+    return text
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON can carry it: binary becomes its size, characters outside Unicode become question marks."""
+    if isinstance(value, dict):
+        return {plain(str(key)): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, bytes | bytearray):
+        return f"<{len(value)} bytes>"
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None  # JSON has no such number
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def _kind(message: Message) -> Literal["text", "tool_use", "tool_result"]:
+    if any("toolResult" in block for block in message["content"]):
+        return "tool_result"
+    return "tool_use" if any("toolUse" in block for block in message["content"]) else "text"
+
+
+def _aware(stamp: str) -> datetime:
+    parsed = datetime.fromisoformat(stamp)
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
