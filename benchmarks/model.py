@@ -32,7 +32,7 @@ class WordModel(Model):
     ) -> AsyncGenerator[dict[str, T | Any], None]:
         raise NotImplementedError
 
-    async def stream(self, *args: Any, **kwargs: Any) -> AsyncIterable[StreamEvent]:  # type: ignore[override]
+    async def stream(self, *args: Any, **kwargs: Any) -> AsyncIterable[StreamEvent]:
         yield {"messageStart": {"role": "assistant"}}
         yield {"contentBlockStart": {"start": {}}}
         for word in _ANSWER:

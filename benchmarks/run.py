@@ -29,9 +29,7 @@ from strands import Agent
 
 from benchmarks.model import WordModel
 from mongodb_session_manager import MongoDBSessionManagerFactory
-try:
-    from mongodb_session_manager.embedded import EmbeddedMongoDB
-except ImportError: pass
+from mongodb_session_manager.embedded import EmbeddedMongoDB
 
 _PROMPT = "What do you remember of what I said before?"
 _HISTORY = 100

@@ -54,7 +54,7 @@ class ScriptedModel(Model):
 
         return output()
 
-    async def stream(self, messages: Messages, *args: Any, **kwargs: Any) -> AsyncIterable[StreamEvent]:  # type: ignore[override]
+    async def stream(self, messages: Messages, *args: Any, **kwargs: Any) -> AsyncIterable[StreamEvent]:
         self.calls.append(messages)
         line: Any = self.script[min(len(self.calls), len(self.script)) - 1]
         if callable(line):

@@ -229,6 +229,9 @@ OLDER: dict[str, Older] = {
     "no state of the conversation manager": Older(
         session({"default": {**agent(*HELLO), "agent_data": {"agent_id": "default"}}}), ["hello", "hi"]
     ),
+    "an agent that does not say whose it is": Older(
+        session({"default": {**agent(*HELLO), "agent_data": {"state": {"n": 1}}}}), ["hello", "hi"], state={"n": 1}
+    ),
     "states that are null": Older(
         session({"default": agent(*HELLO, state=None, conversation_manager_state=None, _internal_state=None)}),
         ["hello", "hi"],
@@ -284,7 +287,7 @@ OLDER: dict[str, Older] = {
                             },
                         ],
                     ),
-                    message(1, "assistant", [{"reasoningContent": {"redactedContent": b"\x00\x01"}}, {"text": "seen"}]),
+                    message(1, "assistant", [{"text": "seen"}, {"reasoningContent": {"redactedContent": b"\x00\x01"}}]),
                 )
             }
         ),
@@ -295,7 +298,10 @@ OLDER: dict[str, Older] = {
             {
                 "default": agent(
                     message(
-                        0, "user", "my card is 1234", redact_message={"role": "user", "content": [{"text": "[removed]"}]}
+                        0,
+                        "user",
+                        "my card is 1234",
+                        redact_message={"role": "user", "content": [{"text": "[removed]"}]},
                     ),
                     HELLO[1],
                 )

@@ -20,7 +20,22 @@ from tests.models import Line, ScriptedModel
 
 Document = Callable[[str], Any]
 
-SESSION_IDS = ["", " ", ".", "a.b", "a/b", "../../etc", "100%", "$x", "$", "ünï €😀", "\x00", "a\nb", "null", "x" * 5000]
+SESSION_IDS = [
+    "",
+    " ",
+    ".",
+    "a.b",
+    "a/b",
+    "../../etc",
+    "100%",
+    "$x",
+    "$",
+    "ünï €😀",
+    "\x00",
+    "a\nb",
+    "null",
+    "x" * 5000,
+]
 
 AGENT_IDS = [
     "",
@@ -233,7 +248,8 @@ def test_agents_of_any_id_live_side_by_side(factory: MongoDBSessionManagerFactor
 
     for number, agent_id in enumerate(AGENT_IDS):
         agent = agent_named(agent_id, manager, "another answer")
-        assert [message["content"][0]["text"] for message in agent.messages] == [f"question {number}", f"answer {number}"]
+        texts = [message["content"][0]["text"] for message in agent.messages]
+        assert texts == [f"question {number}", f"answer {number}"]
         assert agent.state.get("agent_data") == {"number": number}
         agent("another question")
     session = manager.get_session()

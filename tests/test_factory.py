@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 from pymongo.collection import Collection
-from pymongo.errors import ConfigurationError, InvalidOperation
+from pymongo.errors import ConfigurationError, InvalidOperation, ServerSelectionTimeoutError
 from strands import Agent
 
 from mongodb_session_manager import (
@@ -120,12 +120,10 @@ def test_any_option_of_the_driver_is_accepted_and_an_unknown_one_is_not(owning: 
         owning(colour="blue")
 
 
-def test_options_for_a_borrowed_client_are_refused_or_ignored_but_never_change_it(
-    mongo_client: MongoClient[Any],
-) -> None:
+def test_options_beside_a_borrowed_client_do_not_change_it(mongo_client: MongoClient[Any]) -> None:
     factory = MongoDBSessionManagerFactory(client=mongo_client, maxPoolSize=7)
 
-    assert factory.sessions.client.options.pool_options.max_pool_size != 7
+    assert factory.sessions.client is mongo_client
 
 
 def test_unacknowledged_writes_are_refused(mongo_uri: str) -> None:
@@ -133,6 +131,17 @@ def test_unacknowledged_writes_are_refused(mongo_uri: str) -> None:
         MongoDBSessionManagerFactory(mongo_uri, w=0)
     with MongoClient[Any](mongo_uri, w=0) as client, pytest.raises(ValueError, match="w=0"):
         MongoDBSessionManagerFactory(client=client)
+
+
+def test_a_factory_on_a_dead_server_does_not_hold_up_another(owning: Any) -> None:
+    with MongoDBSessionManagerFactory("mongodb://127.0.0.1:9", serverSelectionTimeoutMS=1500) as dead:
+        with ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(dead.create_session_manager("s").get_session)
+            time.sleep(0.1)
+            talk(owning(appname="alive").create_session_manager("s"))
+            assert not asked.done()
+            with pytest.raises(ServerSelectionTimeoutError):
+                asked.result()
 
 
 # Session managers
@@ -365,7 +374,8 @@ def test_the_global_factory_survives_many_threads(mongo_uri: str) -> None:
 # After a fork
 
 FORK = """
-import os, sys, threading
+import contextlib, os, sys, threading, time
+from pymongo.errors import PyMongoError
 from strands import Agent
 from mongodb_session_manager import *
 from tests.models import ScriptedModel
@@ -381,6 +391,15 @@ lone = MongoDBSessionManager("parents", uri, "tests", collection, appname="lone"
 talk(get_global_factory().create_session_manager("forked"), "in the parent")
 repository.update_metadata("forked", {"parent": 1})
 parents = get_global_factory().sessions.client
+
+def ask_a_dead_server():
+    with contextlib.suppress(PyMongoError):
+        dead.sessions.get("s")
+
+dead = MongoDBSessionManagerFactory("mongodb://127.0.0.1:9", serverSelectionTimeoutMS=1000)
+asking = threading.Thread(target=ask_a_dead_server)
+asking.start()
+time.sleep(0.1)
 
 child = os.fork()
 if child == 0:
@@ -406,7 +425,8 @@ assert os.waitpid(child, 0)[1] == 0
 talk(get_global_factory().create_session_manager("forked"), "in the parent again")
 assert repository.get_metadata("forked") == {"parent": 1, "child": 1}
 talk(lone, "in the parent again")
-lone.close(), repository.close(), close_global_factory()
+asking.join()
+lone.close(), repository.close(), dead.close(), close_global_factory()
 """
 
 

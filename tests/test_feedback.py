@@ -82,9 +82,9 @@ def test_a_megabyte_is_the_limit_of_all_of_it_together(manager: MongoDBSessionMa
     assert [len(feedback["comment"]) for feedback in manager.get_feedbacks()] == [300_000] * 3 + [21]
 
 
-@pytest.mark.parametrize("comment", ["ü" * 300_000, "\N{GRINNING FACE}" * 200_000, '"' * 600_000], ids=["umlauts", "emoji", "quotes"])
-def test_the_limit_counts_what_is_stored_not_how_it_is_written(manager: MongoDBSessionManager, comment: str) -> None:
-    assert len(comment.encode()) < 1_000_000
+@pytest.mark.parametrize("character", ["ü", "😀", '"'])
+def test_the_limit_counts_what_is_stored_not_how_it_is_written(manager: MongoDBSessionManager, character: str) -> None:
+    comment = character * (800_000 // len(character.encode()))
 
     manager.add_feedback({"comment": comment})
 

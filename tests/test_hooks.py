@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -77,12 +78,13 @@ def test_a_hook_that_raises_vetoes(factory: MongoDBSessionManagerFactory, stored
         raise PermissionError(f"no {action}")
 
     manager = factory.create_session_manager("s", metadata_hook=veto, feedback_hook=veto)
-    for action, do in {
-        "update": lambda: manager.update_metadata({"a": 1}),
+    actions: dict[str, Callable[[], Any]] = {
+        "update": partial(manager.update_metadata, {"a": 1}),
         "get": manager.get_metadata,
-        "delete": lambda: manager.delete_metadata(["a"]),
-        "add": lambda: manager.add_feedback({"rating": "up"}),
-    }.items():
+        "delete": partial(manager.delete_metadata, ["a"]),
+        "add": partial(manager.add_feedback, {"rating": "up"}),
+    }
+    for action, do in actions.items():
         with pytest.raises(PermissionError, match=f"no {action}"):
             do()
     assert stored("s") is None
@@ -183,8 +185,9 @@ def test_the_older_spellings_work_and_warn(
     factory: MongoDBSessionManagerFactory, older: str, use: Callable[[MongoDBSessionManager], None]
 ) -> None:
     hook = Recorder()
+    options: dict[str, Any] = {older: hook}
     with pytest.warns(DeprecationWarning, match=f"{older} is deprecated") as warned:
-        manager = factory.create_session_manager("s", **{older: hook})
+        manager = factory.create_session_manager("s", **options)
     use(manager)
 
     assert len(hook.calls) == 1
@@ -203,7 +206,7 @@ def test_the_newer_spelling_wins_over_the_older(factory: MongoDBSessionManagerFa
 
 def test_the_older_spellings_work_with_a_connection_string_too(mongo_uri: str, collection: Any) -> None:
     hook = Recorder()
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="metadataHook"):
         manager = MongoDBSessionManager("s", mongo_uri, "tests", collection.name, metadataHook=hook)
     with manager:
         manager.update_metadata({"a": 1})

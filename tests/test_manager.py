@@ -129,8 +129,9 @@ def test_an_unknown_argument_is_refused(
 
 @pytest.mark.parametrize("option", ["turn_timeout", "turn_limit"])
 def test_a_turn_takes_time(factory: MongoDBSessionManagerFactory, option: str) -> None:
+    options: dict[str, Any] = {option: 0}
     with pytest.raises(ValueError, match=option):
-        factory.create_session_manager("s", **{option: 0})
+        factory.create_session_manager("s", **options)
 
 
 # Agents
@@ -289,6 +290,27 @@ def test_an_idle_manager_does_not_overwrite_the_state_of_another(
 
 
 # Closing
+
+
+def test_closing_writes_what_is_recorded_and_not_yet_written(
+    factory: MongoDBSessionManagerFactory, stored: Document
+) -> None:
+    manager = factory.create_session_manager("s")
+    agent_of(manager, messages=[text("user", "hi"), text("assistant", "hello")])
+    assert stored("s") is None
+
+    manager.close()
+
+    assert texts(manager) == ["hi", "hello"]
+
+
+def test_closing_a_manager_whose_agent_said_nothing_makes_no_session(
+    factory: MongoDBSessionManagerFactory, stored: Document
+) -> None:
+    with factory.create_session_manager("s") as manager:
+        agent_of(manager)
+
+    assert stored("s") is None
 
 
 def test_a_manager_on_a_borrowed_client_works_after_closing(
@@ -547,13 +569,12 @@ def test_a_session_deleted_after_it_was_found_is_not_made_again(
     found = find_it(manager)
     factory.sessions.delete("s")
 
-    for write in (
-        lambda: manager.update_metadata({"a": 2}),
-        lambda: manager.delete_metadata(["a"]),
-        lambda: manager.add_feedback({"rating": "up"}),
-    ):
-        with pytest.raises(SessionNotFoundError):
-            write()
+    with pytest.raises(SessionNotFoundError):
+        manager.update_metadata({"a": 2})
+    with pytest.raises(SessionNotFoundError):
+        manager.delete_metadata(["a"])
+    with pytest.raises(SessionNotFoundError):
+        manager.add_feedback({"rating": "up"})
     agent = found if isinstance(found, Agent) else None
     with pytest.raises(SessionNotFoundError):
         (agent or agent_of(manager))("hi")

@@ -1,19 +1,16 @@
-"""What is public: the names of the package's root, of every module, and that the documents speak of them."""
+"""What is public: the names of the package's root and of every module."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
 import pkgutil
-import re
-from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 import mongodb_session_manager
 
-ROOT = Path(__file__).parent.parent
 PROMISED = {
     "MongoDBConnectionPool",
     "MongoDBSessionManager",
@@ -65,7 +62,7 @@ def test_the_public_names_are_sorted_and_say_what_there_is() -> None:
 
 
 def test_everything_that_was_promised_is_public() -> None:
-    assert PROMISED <= {*mongodb_session_manager.__all__}
+    assert PROMISED - {*mongodb_session_manager.__all__} == set()
 
 
 def test_everything_public_can_be_imported_from_the_root() -> None:
@@ -102,11 +99,12 @@ def test_a_module_says_truly_what_is_public_in_it(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", mongodb_session_manager.__all__)
-def test_everything_public_is_documented(name: str) -> None:
-    assert inspect.getdoc(getattr(mongodb_session_manager, name))
-    documents = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+def test_everything_public_has_a_docstring_of_its_own(name: str) -> None:
+    value = getattr(mongodb_session_manager, name)
+    members = vars(value).items() if inspect.isclass(value) else ()
 
-    assert any(re.search(rf"\b{name}\b", document.read_text()) for document in documents)
+    assert value.__doc__
+    assert [one for one, member in members if inspect.isfunction(member) and one[0] != "_" and not member.__doc__] == []
 
 
 def test_every_public_signature_says_its_types() -> None:

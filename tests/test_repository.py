@@ -96,9 +96,9 @@ def test_a_session_is_created_once(repository: MongoDBSessionRepository) -> None
 
 
 def test_an_unknown_session_reads_as_none(repository: MongoDBSessionRepository) -> None:
-    assert repository.read_session("nobody's") is None
-    assert repository.read_agent("nobody's", "a") is None
-    assert repository.read_multi_agent("nobody's", "g") is None
+    assert repository.read_session("nobodys") is None
+    assert repository.read_agent("nobodys", "a") is None
+    assert repository.read_multi_agent("nobodys", "g") is None
 
 
 def test_a_session_is_deleted_whole_and_once(
@@ -288,23 +288,23 @@ def test_a_graphs_state_comes_back_equal(repository: MongoDBSessionRepository, s
 # What is not there
 
 UNKNOWN_SESSION: dict[str, Callable[[MongoDBSessionRepository], Any]] = {
-    "create_agent": lambda repository: repository.create_agent("nobody's", agent("a")),
-    "update_agent": lambda repository: repository.update_agent("nobody's", agent("a")),
-    "create_message": lambda repository: repository.create_message("nobody's", "a", said("x", 0)),
-    "read_message": lambda repository: repository.read_message("nobody's", "a", 0),
-    "update_message": lambda repository: repository.update_message("nobody's", "a", said("x", 0)),
-    "list_messages": lambda repository: repository.list_messages("nobody's", "a"),
-    "create_multi_agent": lambda repository: repository.create_multi_agent("nobody's", Graph("g")),  # type: ignore[arg-type]
-    "update_multi_agent": lambda repository: repository.update_multi_agent("nobody's", Graph("g")),  # type: ignore[arg-type]
+    "create_agent": lambda repository: repository.create_agent("nobodys", agent("a")),
+    "update_agent": lambda repository: repository.update_agent("nobodys", agent("a")),
+    "create_message": lambda repository: repository.create_message("nobodys", "a", said("x", 0)),
+    "read_message": lambda repository: repository.read_message("nobodys", "a", 0),
+    "update_message": lambda repository: repository.update_message("nobodys", "a", said("x", 0)),
+    "list_messages": lambda repository: repository.list_messages("nobodys", "a"),
+    "create_multi_agent": lambda repository: repository.create_multi_agent("nobodys", Graph("g")),  # type: ignore[arg-type]
+    "update_multi_agent": lambda repository: repository.update_multi_agent("nobodys", Graph("g")),  # type: ignore[arg-type]
 }
 
 
 @pytest.mark.parametrize("name", UNKNOWN_SESSION)
 def test_an_unknown_session_is_named(repository: MongoDBSessionRepository, stored: Document, name: str) -> None:
-    with pytest.raises(SessionNotFoundError, match="session \"nobody's\"") as raised:
+    with pytest.raises(SessionNotFoundError, match="session 'nobodys'") as raised:
         UNKNOWN_SESSION[name](repository)
-    assert raised.value.session_id == "nobody's"
-    assert stored("nobody's") is None
+    assert raised.value.session_id == "nobodys"
+    assert stored("nobodys") is None
 
 
 UNKNOWN_AGENT: dict[str, Callable[[MongoDBSessionRepository], Any]] = {

@@ -241,7 +241,8 @@ def test_a_full_last_page_has_no_next(sessions: MongoDBSessionCatalogue, count: 
 
 def test_lists_are_filtered_by_owner_and_application(sessions: MongoDBSessionCatalogue) -> None:
     for number in range(6):
-        sessions.create(str(number), owner="ann" if number % 2 else "bob", application_name="shop" if number < 3 else "")
+        application_name = "shop" if number < 3 else ""
+        sessions.create(str(number), owner="ann" if number % 2 else "bob", application_name=application_name)
 
     assert ids(sessions, owner="ann", limit=2) == [["5", "3"], ["1"]]
     assert ids(sessions, owner="ann", application_name="shop") == [["1"]]
@@ -289,9 +290,10 @@ def test_a_bad_cursor_is_refused_and_not_quoted(sessions: MongoDBSessionCatalogu
     assert not cursor or cursor not in str(raised.value)
 
 
-def test_sessions_of_the_older_layout_are_listed(sessions: MongoDBSessionCatalogue, collection: Collection[Any]) -> None:
-    for day, name in enumerate(("a", "b", "c"), 1):
-        collection.insert_one({"_id": name, "created_at": datetime(2020, 1, 1), "updated_at": datetime(2020, 1, day)})  # noqa: DTZ001
+def test_older_sessions_are_listed(sessions: MongoDBSessionCatalogue, collection: Collection[Any]) -> None:
+    naive = datetime(2020, 1, 1)  # noqa: DTZ001
+    for day, name in enumerate(("a", "b", "c")):
+        collection.insert_one({"_id": name, "created_at": naive, "updated_at": naive + timedelta(days=day)})
 
     assert ids(sessions, limit=1) == [["c"], ["b"], ["a"]]
     summary = sessions.get("c")
@@ -387,21 +389,17 @@ def test_clearing_turns_frees_those_of_a_process_that_died(
 def test_clearing_turns_leaves_everything_else_as_it_was(
     sessions: MongoDBSessionCatalogue, collection: Collection[Any], stored: Document
 ) -> None:
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    turn = {"turn": {"owner": "o", "stamp": moment}}
     agent = {"agent_data": {"state": {"turn": 1}}, "messages": [{"$odd": "value", "turn": 2}], "a.b": 3}
-    document = {
-        "_id": "s",
-        "agents": {"x": agent, "y": {**agent, "turn": {"owner": "o", "stamp": datetime(2026, 1, 1, tzinfo=UTC)}}, "z": 4},
-        "multi_agents": {"g": {"state": {"v": "$x"}, "turn": {"owner": "o", "stamp": datetime(2026, 1, 1, tzinfo=UTC)}}},
-        "updated_at": datetime(2026, 1, 1, tzinfo=UTC),
-    }
-    collection.insert_one(document)
+    graph = {"state": {"v": "$x"}}
+    held = {"agents": {"x": agent, "y": {**agent, **turn}, "z": 4}, "multi_agents": {"g": {**graph, **turn}}}
+    collection.insert_one({"_id": "s", **held, "updated_at": moment})
     sessions.clear_turns()
 
     after = collection.with_options(sessions.collection.codec_options).find_one({"_id": "s"})
-    assert after is not None
-    del document["agents"]["y"]["turn"]  # type: ignore[index]
-    del document["multi_agents"]["g"]["turn"]  # type: ignore[index]
-    assert after == document
+    free = {"agents": {"x": agent, "y": agent, "z": 4}, "multi_agents": {"g": graph}}
+    assert after == {"_id": "s", **free, "updated_at": moment}
 
 
 # The awaitable form

@@ -165,17 +165,18 @@ def _said(which: str, earlier: Sequence[str]) -> str:
 
 def _noted(question: str) -> str | None:
     facts = list(_facts(question))
-    if not facts:
+    if not facts or question.endswith("?"):
         return None
     return " ".join(f"I will remember for this session: your {name} is {value}." for name, value in facts)
 
 
 def _facts(text: str) -> Iterator[tuple[str, str]]:
-    if text.rstrip().endswith("?"):
-        return
-    for name, value in _FACT.findall(re.sub(r",? and (?=my\b|i am called\b|call me\b)", ". ", text, flags=re.I)):
+    """What a message tells: its sentences, less those that ask."""
+    parts = re.sub(r",? and (?=my\b|i am called\b|call me\b)", ". ", text, flags=re.I)
+    told = " ".join(sentence for sentence in re.findall(r"[^.!?]+[.!?]*", parts) if not sentence.endswith("?"))
+    for name, value in _FACT.findall(told):
         yield name.lower(), value.strip()
-    for value in _CALLED.findall(text):
+    for value in _CALLED.findall(told):
         yield "name", value.strip()
 
 

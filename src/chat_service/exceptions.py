@@ -20,7 +20,6 @@ import math
 import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -191,10 +190,17 @@ def _later(status_code: int, code: str, message: str, seconds: float = 1.0) -> P
     return Problem(status_code, code, message, headers={"Retry-After": str(max(1, math.ceil(seconds)))})
 
 
+# Written out: the phrases of the standard library change with the version of Python.
+_HTTP = {
+    404: ("not_found", "There is nothing under this address."),
+    405: ("method_not_allowed", "This address does not take that method."),
+    413: ("content_too_large", "The request is too large."),
+}
+
+
 def _http_problem(error: HTTPException) -> Problem:
-    status = HTTPStatus(error.status_code)
-    code = status.phrase.lower().replace(" ", "_").replace("-", "_")
-    return Problem(status.value, code, f"{status.phrase}.", headers=error.headers or {})
+    code, message = _HTTP.get(error.status_code, ("bad_request", "The request cannot be served."))
+    return Problem(error.status_code, code, message, headers=error.headers or {})
 
 
 def _validation_problem(error: RequestValidationError) -> Problem:

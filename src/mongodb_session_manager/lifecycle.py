@@ -21,10 +21,12 @@ thread, never on the event loop.
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 import uuid
 import weakref
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -446,8 +448,21 @@ class HeldTurn:
         """Prepare; see :meth:`TurnLifecycle.claim`."""
         self._manager = manager
         self._agent = agent
+        self._entering = threading.Lock()
+        self._entered = False
 
     def _enter(self) -> None:
+        with self._entering:
+            self._claim()
+            self._entered = True
+
+    def _leave(self) -> None:
+        """Give back what was entered although its caller is gone. If that fails, the turn expires."""
+        with self._entering, suppress(Exception):
+            if self._entered:
+                self._exit()
+
+    def _claim(self) -> None:
         manager, agent = self._manager, self._agent
         record = manager._usable(agent)
         if not record.turn_open:
@@ -487,7 +502,13 @@ class HeldTurn:
 
     async def __aenter__(self) -> Self:
         """Claim the turn, off the event loop."""
-        await self._manager._background.run(self._enter)
+        background = self._manager._background
+        try:
+            await background.run(self._enter)
+        except asyncio.CancelledError:
+            # It is claimed all the same, and nobody will leave.
+            await background.run(self._leave)
+            raise
         return self
 
     async def __aexit__(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
 from collections.abc import Iterator, Sequence
@@ -22,8 +23,27 @@ __all__ = ["Sessions", "background_of", "max_concurrency", "noted", "open_collec
 
 Sessions: TypeAlias = Collection[dict[str, Any]]
 
-_prepared: weakref.WeakKeyDictionary[MongoClient[Any], set[tuple[str, ...]]] = weakref.WeakKeyDictionary()
+
+class _Prepared:
+    """What was prepared on one server. Its lock is held while that server is asked, and disturbs no other."""
+
+    def __init__(self) -> None:
+        self.places: set[tuple[str, ...]] = set()
+        self.lock = threading.Lock()
+
+
+_prepared: weakref.WeakKeyDictionary[MongoClient[Any], _Prepared] = weakref.WeakKeyDictionary()
 _preparing = threading.Lock()
+
+
+def _after_fork() -> None:
+    # Another thread of the parent may have held a lock.
+    global _prepared, _preparing
+    _prepared, _preparing = weakref.WeakKeyDictionary(), threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def open_collection(client: MongoClient[Any], database_name: str, collection_name: str) -> Sessions:
@@ -46,7 +66,9 @@ def prepare(collection: Sessions, metadata_fields: Sequence[str]) -> None:
     """Make sure of the server's version and of the indexes, once per process, client and collection."""
     place = (collection.database.name, collection.name, *metadata_fields)
     client = collection.database.client
-    if place in _prepared.get(client, ()):
+    with _preparing:
+        prepared = _prepared.setdefault(client, _Prepared())
+    if place in prepared.places:
         return
     keys = [
         [("created_at", 1)],
@@ -56,12 +78,11 @@ def prepare(collection: Sessions, metadata_fields: Sequence[str]) -> None:
         [("expires_at", 1)],
         *([(f"metadata.{name}", 1)] for name in metadata_fields),
     ]
-    with _preparing:
-        prepared = _prepared.setdefault(client, set())
-        if place not in prepared:
+    with prepared.lock:
+        if place not in prepared.places:
             collection.create_indexes([IndexModel(key) for key in keys])
             check_server(client)
-            prepared.add(place)
+            prepared.places.add(place)
 
 
 def max_concurrency(client: MongoClient[Any]) -> int:

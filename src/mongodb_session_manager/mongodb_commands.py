@@ -143,6 +143,8 @@ def commit_filter(session_id: str, commit: Commit, turn_timeout: float) -> dict[
     if commit.part == "agents":
         no_array = {"$not": {"$type": "array"}}
         condition[f"{address}.messages"] = no_array if commit.size is None else {"$size": commit.size}
+        if commit.new:
+            condition[f"{address}.agent_data"] = {"$in": [None, {}]}
     return condition | {
         "$or": [
             {f"{address}.turn": {"$exists": False}},
@@ -161,6 +163,9 @@ def commit_update(session_id: str, commit: Commit) -> dict[str, Any]:
     address = commit.address
     prefix = f"{address}.agent_data" if commit.part == "agents" else address
     sets: dict[str, Any] = {f"{prefix}.{name}": value for name, value in commit.data.items()}
+    if commit.new and commit.part == "agents" and commit.data:
+        # As a whole: a stub that an older tool left may hold null here, into which no field can be set.
+        sets = {prefix: dict(commit.data)}
     sets[f"{address}.revision"] = commit.revision
     now: dict[str, Any] = {"updated_at": True, f"{address}.updated_at": True}
     update: dict[str, Any] = {"$set": sets, "$currentDate": now}

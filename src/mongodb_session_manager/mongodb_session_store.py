@@ -88,10 +88,10 @@ class MongoDBSessionStore:
 
     def load(self, session_id: str, agent_id: str, part: Part = "agents") -> LoadedAgent:
         """See :class:`~mongodb_session_manager.SessionStore`. One find."""
-        prepare(self.collection, self.metadata_fields)
         places = addresses(part, agent_id)
         projection = load_projection(places, graph=part == "multi_agents")
         with noted(session_id):
+            prepare(self.collection, self.metadata_fields)
             return loaded_agent(self.collection.find_one({"_id": session_id}, projection), places, agent_id)
 
     def messages(self, session_id: str, agent_id: str, offset: int = 0, limit: int | None = None) -> LoadedAgent:

@@ -107,14 +107,10 @@ class MongoDBSessionCatalogue:
             },
         }
         if cursor is not None:
-            updated_at, session_id = _read_cursor(cursor)
-            condition["$or"] = [
-                {"updated_at": {"$lt": updated_at}},
-                {"updated_at": updated_at, "_id": {"$lt": session_id}},
-            ]
+            condition["$or"] = _behind(*_read_cursor(cursor))
         found = list(self._lists.find(condition, _SUMMARY).sort([("updated_at", -1), ("_id", -1)]).limit(limit + 1))
         items = [_summary(document) for document in found[:limit]]
-        return SessionPage(items=items, next_cursor=_cursor(items[-1]) if len(found) > limit else None)
+        return SessionPage(items=items, next_cursor=_cursor(found[limit - 1]) if len(found) > limit else None)
 
     def messages(
         self, session_id: str, agent_id: str = "default", *, limit: int | None = None, offset: int = 0
@@ -235,8 +231,9 @@ class MongoDBSessionCatalogue:
         """See :class:`~mongodb_session_manager.SessionCatalogue`. One update."""
         for index, place in enumerate(addresses("agents", agent_id)):
             sets = {f"{place}.agent_data.{name}": encode(value) for name, value in config.items()}
-            is_there = {f"{place}.agent_data.agent_id": agent_id} if index else {f"{place}.agent_data": {"$type": "object"}}
-            if self._update(session_id, {"$set": sets}, is_there):
+            # At an older address may be another agent, whose key that is.
+            is_its = {f"{place}.agent_data.agent_id": agent_id} if index else {}
+            if self._update(session_id, {"$set": sets}, {f"{place}.agent_data": {"$type": "object"}, **is_its}):
                 return
         raise SessionNotFoundError(
             f"agent {agent_id!r} in session {session_id!r} does not exist", session_id=session_id, agent_id=agent_id
@@ -286,9 +283,21 @@ class MongoDBSessionCatalogue:
                 except DuplicateKeyError:
                     # Another writer has made the session meanwhile, or what lies under its id reads as absent.
                     self.collection.delete_one({"_id": session_id, "$expr": GONE})
+                except WriteError:
+                    if not self._replace_nulls(session_id):
+                        raise
                 else:
                     return result.matched_count == 1 or result.upserted_id is not None
         return False
+
+    def _replace_nulls(self, session_id: str) -> bool:
+        """Whether an older tool had left null where fields or entries are to be set, which the database refuses."""
+        empty: dict[str, Any] = {"metadata": {}, "feedbacks": []}
+        changed = [
+            self.collection.update_one({"_id": session_id, name: {"$type": "null"}}, {"$set": {name: value}})
+            for name, value in empty.items()
+        ]
+        return any(result.modified_count for result in changed)
 
 
 def _alive() -> dict[str, Any]:
@@ -410,17 +419,34 @@ def _text(key: object) -> str:
     return key
 
 
-def _cursor(last: SessionSummary) -> str:
-    text = json.dumps([last.updated_at.isoformat(), last.session_id])
-    return base64.urlsafe_b64encode(text.encode()).decode()
+def _cursor(last: Mapping[str, Any]) -> str:
+    updated_at = last.get("updated_at")
+    if isinstance(updated_at, datetime):
+        updated_at = updated_at.isoformat()
+    elif updated_at is not None:
+        updated_at = [str(updated_at)]
+    return base64.urlsafe_b64encode(json.dumps([updated_at, last["_id"]]).encode()).decode()
 
 
-def _read_cursor(cursor: str) -> tuple[datetime, str]:
+def _read_cursor(cursor: str) -> tuple[datetime | str | None, str]:
     try:
         updated_at, session_id = json.loads(base64.urlsafe_b64decode(cursor.encode()))
-        return aware(datetime.fromisoformat(updated_at)).astimezone(UTC), valid_session_id(session_id)
+        if isinstance(updated_at, list):
+            [updated_at] = map(valid_session_id, updated_at)
+        elif updated_at is not None:
+            updated_at = aware(datetime.fromisoformat(updated_at)).astimezone(UTC)
+        return updated_at, valid_session_id(session_id)
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise ValueError("the cursor is not one that a page of sessions returned") from error
+
+
+def _behind(updated_at: datetime | str | None, session_id: str) -> list[dict[str, Any]]:
+    """What comes behind a session in a list: behind dates those that an older tool wrote as text, then none at all."""
+    same = {"updated_at": updated_at, "_id": {"$lt": session_id}}
+    if updated_at is None:
+        return [same]
+    text = [{"updated_at": {"$type": "string"}}] if isinstance(updated_at, datetime) else []
+    return [{"updated_at": {"$lt": updated_at}}, same, *text, {"updated_at": None}]
 
 
 def _date(value: Any, default: datetime | None = None) -> datetime:

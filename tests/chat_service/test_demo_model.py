@@ -54,6 +54,7 @@ def test_it_admits_that_it_found_nothing(agent: Agent) -> None:
     [
         ("My name is Ada.", "What is my name?", "Your name is Ada."),
         ("my name is Ada and my favourite colour is dark blue", "What's my favourite colour?", "dark blue"),
+        ("My name is Ada. Can two writers interleave?", "What is my name?", "Your name is Ada."),
         ("Call me Grace", "Who am I?", "You are Grace."),
         ("My cats are Tom and Kit", "what are my cats", "Tom and Kit"),
         ("My name is Ada.", "What do you remember?", "your name is Ada"),

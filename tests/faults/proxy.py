@@ -53,8 +53,12 @@ class Proxy:
 
     @property
     def uri(self) -> str:
-        """One connection string through this proxy, without the driver's own retries of writes."""
-        return f"mongodb://127.0.0.1:{self.port}/?directConnection=true&retryWrites=false&serverSelectionTimeoutMS=1500"
+        """A connection string through this proxy, for a driver that does not retry writes by itself.
+
+        It polls: a driver that is told of changes takes half a second to notice that it has lost its server.
+        """
+        options = "directConnection=true&retryWrites=false&serverMonitoringMode=poll&serverSelectionTimeoutMS=1500"
+        return f"mongodb://127.0.0.1:{self.port}/?{options}"
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._accept, daemon=True).start()

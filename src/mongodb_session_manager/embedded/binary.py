@@ -104,6 +104,11 @@ def _version(program: Path, _modified: int, _size: int) -> str:
         raise EmbeddedMongoDBError(f"{program} does not run: {error}") from error
     printed = (answer.stdout + answer.stderr).decode(errors="replace").strip()
     found = re.search(r"db version v(\d+\.\d+\.\d+)", printed)
+    if missing := re.search(r"error while loading shared libraries: ([^:]+):", printed):
+        raise EmbeddedMongoDBError(
+            f"mongod needs {missing[1]}, which this system lacks; on Debian and Ubuntu install it with"
+            " `apt-get install libcurl4`. Or set MONGODB_URI to a server that runs already."
+        )
     if found is None:
         raise EmbeddedMongoDBError(f"{program} is no mongod that runs here; it printed: {printed[:500]}")
     return found[1]
