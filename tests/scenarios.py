@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import copy
 import threading
-import warnings
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -166,7 +165,11 @@ def report() -> str:
 
 ADD: Any = {"name": "add", "input": {"a": 1, "b": 2}}
 APPROVE: Any = {"name": "approve", "input": {"what": "launch"}}
-OVERFLOW = ContextWindowOverflowException("too much")
+
+
+def overflow(messages: Messages) -> Exception:
+    """A line of the model's: what it is sent is too much for it."""
+    return ContextWindowOverflowException("too much")
 
 
 def user(text: str, **more: Any) -> Any:
@@ -248,15 +251,15 @@ async def a_window_slides_before_every_second_model_call(stage: Stage) -> None:
 
 @scenario
 async def a_window_truncates_long_results_before_it_slides(stage: Stage) -> None:
-    script = ({"name": "report", "input": {}}, OVERFLOW, "read", OVERFLOW, OVERFLOW, "read again", "ok")
+    script = ({"name": "report", "input": {}}, overflow, "read", overflow, overflow, "read again", "ok")
     agent = await stage.start(*script, keeps=sliding(20), tools=[report])
     await talk(stage, agent, 3)
-    await talk(stage, await stage.start("a", OVERFLOW, "b", keeps=sliding(20), tools=[report]), 2)
+    await talk(stage, await stage.start("a", overflow, "b", keeps=sliding(20), tools=[report]), 2)
 
 
 @scenario
 async def a_window_slides_instead_of_truncating(stage: Stage) -> None:
-    script = ({"name": "report", "input": {}}, OVERFLOW, "read", OVERFLOW, "ok")
+    script = ({"name": "report", "input": {}}, overflow, "read", overflow, "ok")
     for _ in range(2):
         agent = await stage.start(*script, keeps=sliding(8, should_truncate_results=False), tools=[report])
         await talk(stage, agent, 3)
@@ -264,27 +267,27 @@ async def a_window_slides_instead_of_truncating(stage: Stage) -> None:
 
 @scenario
 async def a_context_that_cannot_be_reduced(stage: Stage) -> None:
-    agent = await stage.start("a", OVERFLOW, "c", keeps=NullConversationManager)
+    agent = await stage.start("a", overflow, "c", keeps=NullConversationManager)
     await talk(stage, agent, 3)
 
 
 @scenario
 async def the_oldest_messages_are_summarized_again_and_again(stage: Stage) -> None:
-    script = ("a", "b", OVERFLOW, "first summary", "c", OVERFLOW, "second summary", "d")
+    script = ("a", "b", overflow, "first summary", "c", overflow, "second summary", "d")
     for _ in range(2):
         await talk(stage, await stage.start(*script, keeps=summarizing()), 4)
 
 
 @scenario
 async def a_summary_of_a_summary_in_one_turn(stage: Stage) -> None:
-    script = ("a", "b", "c", OVERFLOW, "summary", OVERFLOW, "shorter summary", "d", "e")
+    script = ("a", "b", "c", overflow, "summary", overflow, "shorter summary", "d", "e")
     for _ in range(2):
         await talk(stage, await stage.start(*script, keeps=summarizing()), 4)
 
 
 @scenario
 async def tool_calls_are_summarized(stage: Stage) -> None:
-    script = (ADD, "three", [ADD, ADD], OVERFLOW, "summary", "six", ADD, OVERFLOW, "summary 2", "seven")
+    script = (ADD, "three", [ADD, ADD], overflow, "summary", "six", ADD, overflow, "summary 2", "seven")
     for _ in range(2):
         await talk(stage, await stage.start(*script, keeps=summarizing(), tools=[add]), 3)
 
@@ -296,18 +299,18 @@ async def another_agent_summarizes(stage: Stage) -> None:
         return SummarizingConversationManager(0.5, 2, summarization_agent=writer)
 
     for _ in range(2):
-        await talk(stage, await stage.start("a", "b", OVERFLOW, "c", keeps=keeps), 3)
+        await talk(stage, await stage.start("a", "b", overflow, "c", keeps=keeps), 3)
 
 
 @scenario
 async def a_summary_fails(stage: Stage) -> None:
-    agent = await stage.start("a", "b", OVERFLOW, RuntimeError("no summary today"), "d", keeps=summarizing())
+    agent = await stage.start("a", "b", overflow, RuntimeError("no summary today"), "d", keeps=summarizing())
     await talk(stage, agent, 4)
 
 
 @scenario
 async def there_is_too_little_to_summarize(stage: Stage) -> None:
-    await talk(stage, await stage.start(OVERFLOW, "b", keeps=summarizing(preserve_recent_messages=10)), 2)
+    await talk(stage, await stage.start(overflow, "b", keeps=summarizing(preserve_recent_messages=10)), 2)
 
 
 @scenario
@@ -337,7 +340,7 @@ async def the_first_messages_are_pinned_in_a_window(stage: Stage) -> None:
 
 @scenario
 async def the_first_messages_are_pinned_beside_summaries(stage: Stage) -> None:
-    script = ("a", "b", OVERFLOW, "summary", "c", OVERFLOW, "summary 2", "d")
+    script = ("a", "b", overflow, "summary", "c", overflow, "summary 2", "d")
     for _ in range(2):
         await talk(stage, await stage.start(*script, keeps=summarizing(pin_first=1)), 4)
 
@@ -363,16 +366,16 @@ async def a_pinned_tool_call_stays_in_a_window(stage: Stage) -> None:
 
 @scenario
 async def a_pinned_message_stays_beside_summaries(stage: Stage) -> None:
-    agent = await stage.start("a", "b", OVERFLOW, "summary", "c", OVERFLOW, "summary 2", "d", keeps=summarizing())
+    agent = await stage.start("a", "b", overflow, "summary", "c", overflow, "summary 2", "d", keeps=summarizing())
     pinned = user("never forget this", metadata={"custom": {"pinned": True}})
     await stage.ask(agent, [pinned])
     await talk(stage, agent, 4)
-    await talk(stage, await stage.start("e", OVERFLOW, "summary 3", "f", keeps=summarizing()), 3)
+    await talk(stage, await stage.start("e", overflow, "summary 3", "f", keeps=summarizing()), 3)
 
 
 @scenario
 async def only_pinned_messages_could_be_summarized(stage: Stage) -> None:
-    agent = await stage.start("a", OVERFLOW, "c", keeps=summarizing(pin_first=5))
+    agent = await stage.start("a", overflow, "c", keeps=summarizing(pin_first=5))
     await talk(stage, agent, 3)
 
 
@@ -735,15 +738,13 @@ async def structured_output_comes_as_text(stage: Stage) -> None:
 @scenario
 async def structured_output_of_the_older_kind(stage: Stage) -> None:
     agent = await stage.start("hello")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        await stage.do(agent, lambda: agent.structured_output(Person))
-        await stage.do(agent, lambda: agent.structured_output(Person, "who?"))
-        agent.state.set("asked", 1)
-        await stage.attempt(agent.structured_output_async(Person, "who?"))
-        await stage.note(agent)
-        await stage.ask(agent, "hello")
-        await stage.do(agent, lambda: agent.structured_output(Person))
+    await stage.do(agent, lambda: agent.structured_output(Person))
+    await stage.do(agent, lambda: agent.structured_output(Person, "who?"))
+    agent.state.set("asked", 1)
+    await stage.attempt(agent.structured_output_async(Person, "who?"))
+    await stage.note(agent)
+    await stage.ask(agent, "hello")
+    await stage.do(agent, lambda: agent.structured_output(Person))
 
 
 # Direct tool calls

@@ -9,6 +9,7 @@ import re
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterator
+from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -248,10 +249,14 @@ _RANDOM = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]
 """Tracking ids, and the ids of tool calls by hand."""
 
 
+SECONDS: ContextVar[Iterator[int]] = ContextVar("SECONDS", default=itertools.count(1))  # noqa: B039
+"""Each play has its own clock, because several run at once."""
+
+
 @pytest.fixture(autouse=True)
 def steady_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """The time to the first byte, which is stored with every answer, is the same each time."""
-    monkeypatch.setattr(streaming, "time", SimpleNamespace(time=itertools.count(1).__next__))
+    monkeypatch.setattr(streaming, "time", SimpleNamespace(time=lambda: next(SECONDS.get())))
 
 
 @pytest.fixture(scope="module")
@@ -262,23 +267,24 @@ def factory(mongo_client: MongoClient[Any]) -> Iterator[MongoDBSessionManagerFac
     mongo_client["tests"].drop_collection(name)
 
 
+@pytest.mark.filterwarnings("ignore:Agent.structured_output:DeprecationWarning")
 @pytest.mark.parametrize("name", SCENARIOS)
 async def test_a_scenario_comes_to_the_same_as_on_the_sdks_files(
     name: str, tmp_path: Path, factory: MongoDBSessionManagerFactory
 ) -> None:
     # Awaiting and streaming are one to a session manager, so the scenarios take turns at them.
     awaited = ("invoke", "stream")[list(SCENARIOS).index(name) % 2]
-    files = OnFiles(awaited, tmp_path)
-    await play(name, files)
-    for way in ("call", awaited):
-        mongodb = OnMongoDB(way, factory)
-        await play(name, mongodb)
-        for at, (ours, theirs) in enumerate(zip(comparable(mongodb.seen), comparable(files.seen), strict=True)):
-            assert ours == theirs, f"note {at}, asked by {way}"
-        assert_tidy(await asyncio.to_thread(mongodb.document))
+    files, called, opened = OnFiles(awaited, tmp_path), OnMongoDB("call", factory), OnMongoDB(awaited, factory)
+    await asyncio.gather(*(play(name, stage) for stage in (files, called, opened)))
+    expected = comparable(files.seen)
+    for stage in (called, opened):
+        for at, (ours, theirs) in enumerate(zip(comparable(stage.seen), expected, strict=True)):
+            assert ours == theirs, f"note {at}, asked by {stage.way}"
+        assert_tidy(await asyncio.to_thread(stage.document))
 
 
 async def play(name: str, stage: Stage) -> None:
+    SECONDS.set(itertools.count(1))
     await SCENARIOS[name](stage)
     await stage.finish()
 
