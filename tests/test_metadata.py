@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -232,3 +233,20 @@ def test_the_repository_makes_no_session_by_the_way(repository: MongoDBSessionRe
         repository.delete_metadata("nobody's", ["a"])
     assert repository.get_metadata("nobody's") == {}
     assert stored("nobody's") is None
+
+
+def test_a_later_session_under_the_same_id_gets_nothing_of_a_manager_of_the_first(
+    factory: MongoDBSessionManagerFactory, stored: Document
+) -> None:
+    manager = factory.create_session_manager("s")
+    manager.update_metadata({"colour": "red"})
+    factory.sessions.delete("s")
+    time.sleep(0.002)
+    factory.sessions.create("s")
+    with pytest.raises(SessionNotFoundError):
+        manager.update_metadata({"colour": "blue"})
+    with pytest.raises(SessionNotFoundError):
+        manager.delete_metadata(["colour"])
+    with pytest.raises(SessionNotFoundError):
+        manager.add_feedback({"rating": "up"})
+    assert (stored("s")["metadata"], stored("s")["feedbacks"]) == ({}, [])

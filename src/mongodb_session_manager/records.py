@@ -265,9 +265,7 @@ class Record:
         with self._lock:
             if self._changes:
                 changes, self._changes = self._changes, {}
-                self.unfinished = self._commit(
-                    changes=changes, create=create, session=session, holds=self.turn_open
-                )
+                self.unfinished = self._commit(changes=changes, create=create, session=session, holds=self.turn_open)
                 return self.unfinished
             if changes_only:
                 return None

@@ -154,8 +154,7 @@ class SessionManager(TurnLifecycle):
         return self._beside_turns.feedbacks(self.session_id)
 
     def _update_metadata(self, metadata: Mapping[str, Any]) -> None:
-        self._beside_turns.update_metadata(self.session_id, metadata, **self._creation)
-        self.unit_of_work.seen()
+        self.unit_of_work.seen(self._beside_turns.update_metadata(self.session_id, metadata, **self._meant))
 
     def _get_metadata(self) -> dict[str, Any]:
         metadata = self._beside_turns.metadata(self.session_id)
@@ -164,18 +163,16 @@ class SessionManager(TurnLifecycle):
         return metadata
 
     def _delete_metadata(self, keys: Sequence[str]) -> None:
-        self._beside_turns.delete_metadata(self.session_id, keys, **self._creation)
-        self.unit_of_work.seen()
+        self.unit_of_work.seen(self._beside_turns.delete_metadata(self.session_id, keys, **self._meant))
 
     def _add_feedback(self, feedback: Mapping[str, Any]) -> None:
-        self._beside_turns.add_feedback(self.session_id, feedback, **self._creation)
-        self.unit_of_work.seen()
+        self.unit_of_work.seen(self._beside_turns.add_feedback(self.session_id, feedback, **self._meant))
 
     @property
-    def _creation(self) -> dict[str, Any]:
-        """Whether a write may create the session, and with what."""
+    def _meant(self) -> dict[str, Any]:
+        """Which session a write means: a new one, as long as none was seen, or the one that was seen."""
         unit = self.unit_of_work
-        return {"create": not unit.found, **({} if unit.found else unit.session_fields)}
+        return {"create": None if unit.found else unit.session_fields, "created_at": unit.created_at}
 
     @property
     def _beside_turns(self) -> SessionCatalogue:
@@ -199,7 +196,7 @@ class SessionManager(TurnLifecycle):
     def _stored(self) -> SessionSummary | None:
         found = self._beside_turns.get(self.session_id)
         if found is not None:
-            self.unit_of_work.seen()
+            self.unit_of_work.seen(found.created_at)
         return found
 
     def get_metrics_summary(self, agent_id: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from pymongo import MongoClient
 from pymongo.errors import DuplicateKeyError, WriteError
@@ -167,32 +167,49 @@ class MongoDBSessionCatalogue:
         return dict(decode(self._read(session_id, "metadata").get("metadata") or {}))
 
     def update_metadata(
-        self, session_id: str, metadata: Mapping[str, Any], *, create: bool = False, **session: Any
-    ) -> None:
+        self,
+        session_id: str,
+        metadata: Mapping[str, Any],
+        *,
+        create: Mapping[str, Any] | None = None,
+        created_at: datetime | None = None,
+    ) -> datetime | None:
         """See :class:`~mongodb_session_manager.SessionCatalogue`. One update.
 
         Raises:
             ValueError: MongoDB cannot address a key, or one key lies inside another's value.
         """
-        if sets := _metadata_fields(metadata):
-            self._change(session_id, {"$set": sets}, create, session)
+        sets = _metadata_fields(metadata)
+        return self._change(session_id, {"$set": sets}, create, created_at) if sets else None
 
-    def delete_metadata(self, session_id: str, keys: Sequence[str], *, create: bool = False, **session: Any) -> None:
+    def delete_metadata(
+        self,
+        session_id: str,
+        keys: Sequence[str],
+        *,
+        create: Mapping[str, Any] | None = None,
+        created_at: datetime | None = None,
+    ) -> datetime | None:
         """See :class:`~mongodb_session_manager.SessionCatalogue`. One update.
 
         Raises:
             ValueError: MongoDB cannot address a key.
         """
-        if unset := dict.fromkeys(_metadata_fields(dict.fromkeys(keys)), True):
-            self._change(session_id, {"$unset": unset}, create, session)
+        unset = dict.fromkeys(_metadata_fields(dict.fromkeys(keys)), True)
+        return self._change(session_id, {"$unset": unset}, create, created_at) if unset else None
 
     def feedbacks(self, session_id: str) -> list[dict[str, Any]]:
         """See :class:`~mongodb_session_manager.SessionCatalogue`. One find."""
         return list(decode(self._read(session_id, "feedbacks").get("feedbacks") or []))
 
     def add_feedback(
-        self, session_id: str, feedback: Mapping[str, Any], *, create: bool = False, **session: Any
-    ) -> None:
+        self,
+        session_id: str,
+        feedback: Mapping[str, Any],
+        *,
+        create: Mapping[str, Any] | None = None,
+        created_at: datetime | None = None,
+    ) -> datetime | None:
         """See :class:`~mongodb_session_manager.SessionCatalogue`. One update."""
         now = datetime.now(UTC)
         entry = encode({**feedback, "created_at": now})
@@ -201,14 +218,14 @@ class MongoDBSessionCatalogue:
         push = {"$push": {"feedbacks": entry}}
         room = _LARGEST_FEEDBACK - size(entry)
         fits = {"$expr": {"$lte": [{"$bsonSize": {"all": {"$ifNull": ["$feedbacks", []]}}}, room]}}
-        if room >= 0 and self._update(session_id, push, fits):
-            return
-        if room >= 0 and create:
+        if room >= 0 and self._update(session_id, push, fits, created_at=created_at):
+            return None
+        if room >= 0 and create is not None:
             # An upsert cannot compare sizes; if it finds feedback, another writer has made the session meanwhile.
             none: dict[str, Any] = {"feedbacks": {"$in": [None, []]}}
-            if self._update(session_id, push, none, create=session) or self._update(session_id, push, fits):
-                return
-        if not create and self.get(session_id) is None:
+            if written := self._update(session_id, push, none, create) or self._update(session_id, push, fits):
+                return written.created_at
+        if create is None and not self._is_there(session_id, created_at):
             raise _unknown(session_id)
         raise SessionTooLargeError(
             f"the feedback in session {session_id!r} would exceed 1 MB; nothing was stored", session_id=session_id
@@ -248,11 +265,17 @@ class MongoDBSessionCatalogue:
         return {} if document is None or document["gone"] else document
 
     def _change(
-        self, session_id: str, update: dict[str, Any], create: bool = False, session: Mapping[str, Any] | None = None
-    ) -> None:
+        self,
+        session_id: str,
+        update: dict[str, Any],
+        create: Mapping[str, Any] | None = None,
+        created_at: datetime | None = None,
+    ) -> datetime | None:
         try:
-            if not self._update(session_id, update, create=session or {} if create else None):
+            written = self._update(session_id, update, create=create, created_at=created_at)
+            if written is None:
                 raise _unknown(session_id)
+            return written.created_at
         except WriteError as error:
             if error.code not in _PATH_COLLISION:
                 raise
@@ -261,16 +284,23 @@ class MongoDBSessionCatalogue:
                 f"metadata keys {names}: one of them lies inside another's value, or inside a value that is no object"
             ) from error
 
+    def _is_there(self, session_id: str, created_at: datetime | None) -> bool:
+        found = self.get(session_id)
+        return found is not None and created_at in (None, found.created_at)
+
     def _update(
         self,
         session_id: str,
         update: dict[str, Any],
         condition: Mapping[str, Any] | None = None,
         create: Mapping[str, Any] | None = None,
-    ) -> bool:
-        """Whether there was a session to update, or it was created with the fields ``create``."""
+        created_at: datetime | None = None,
+    ) -> _Written | None:
+        """What was written; ``None`` when there was no such session and it may not be created."""
         self._prepare()
         alive = {"_id": session_id, **_alive(), **(condition or {})}
+        if created_at is not None:
+            alive["created_at"] = created_at
         update = {**update, "$currentDate": {"updated_at": True}}
         if create is not None:
             set_already = {name.partition(".")[0] for fields in update.values() for name in fields}
@@ -287,8 +317,10 @@ class MongoDBSessionCatalogue:
                     if not self._replace_nulls(session_id):
                         raise
                 else:
-                    return result.matched_count == 1 or result.upserted_id is not None
-        return False
+                    if result.upserted_id is not None:
+                        return _Written(update["$setOnInsert"]["created_at"])
+                    return _Written(None) if result.matched_count else None
+        return None
 
     def _replace_nulls(self, session_id: str) -> bool:
         """Whether an older tool had left null where fields or entries are to be set, which the database refuses."""
@@ -298,6 +330,12 @@ class MongoDBSessionCatalogue:
             for name, value in empty.items()
         ]
         return any(result.modified_count for result in changed)
+
+
+class _Written(NamedTuple):
+    """A session was changed, or created then."""
+
+    created_at: datetime | None
 
 
 def _alive() -> dict[str, Any]:

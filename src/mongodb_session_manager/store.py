@@ -228,20 +228,47 @@ class SessionCatalogue(Protocol):
         """The metadata, ``{}`` also for an unknown session."""
 
     def update_metadata(
-        self, session_id: str, metadata: Mapping[str, Any], *, create: bool = False, **session: Any
-    ) -> None:
-        """Merge; dotted keys address nested fields. ``create`` allows a new session with the fields ``session``."""
+        self,
+        session_id: str,
+        metadata: Mapping[str, Any],
+        *,
+        create: Mapping[str, Any] | None = None,
+        created_at: datetime | None = None,
+    ) -> datetime | None:
+        """Merge; dotted keys address nested fields.
 
-    def delete_metadata(self, session_id: str, keys: Sequence[str], *, create: bool = False, **session: Any) -> None:
-        """Remove keys; dotted ones address nested fields."""
+        Args:
+            session_id: The session.
+            metadata: What to set.
+            create: If the session may be created, the fields that it then starts with.
+            created_at: If given, the session must be the one that was created then, not a later one under its id.
+
+        Returns:
+            ``created_at`` of the session when this call created it.
+        """
+
+    def delete_metadata(
+        self,
+        session_id: str,
+        keys: Sequence[str],
+        *,
+        create: Mapping[str, Any] | None = None,
+        created_at: datetime | None = None,
+    ) -> datetime | None:
+        """Remove keys; dotted ones address nested fields. Otherwise as :meth:`update_metadata`."""
 
     def feedbacks(self, session_id: str) -> list[dict[str, Any]]:
         """All feedback, oldest first, each with ``created_at``. ``[]`` also for an unknown session."""
 
     def add_feedback(
-        self, session_id: str, feedback: Mapping[str, Any], *, create: bool = False, **session: Any
-    ) -> None:
-        """Append feedback. Above 1 MB in a session it raises ``SessionTooLargeError``."""
+        self,
+        session_id: str,
+        feedback: Mapping[str, Any],
+        *,
+        create: Mapping[str, Any] | None = None,
+        created_at: datetime | None = None,
+    ) -> datetime | None:
+        """Append feedback; above 1 MB in a session ``SessionTooLargeError``. Otherwise as :meth:`update_metadata`."""
 
     def agent_summary(self, session_id: str, agent_id: str) -> AgentSummary | None:
         """One agent without its messages, ``None`` when it or its session is unknown."""

@@ -37,6 +37,7 @@ class UnitOfWork(SessionRepository):
     Attributes:
         session_id: The only session that this serves.
         found: Whether the session was ever seen in the database by this object; from then on it is not created again.
+        created_at: When it was created, which tells it from a later one under its id; ``None`` while that is unknown.
         write_through: What to do after a write from outside; by default it is flushed.
     """
 
@@ -62,7 +63,7 @@ class UnitOfWork(SessionRepository):
         self.session_fields = dict(session_fields or {})
         self.found = False
         self.write_through: Callable[[Record], None] = self.flush
-        self._created_at: datetime | None = None
+        self.created_at: datetime | None = None
         self._records: dict[tuple[Part, str], Record] = {}
         self._lock = threading.Lock()
         self._here = threading.local()
@@ -99,7 +100,7 @@ class UnitOfWork(SessionRepository):
             return record
 
     def _same_session(self, loaded: LoadedAgent, agent_id: str) -> None:
-        if self.found and (not loaded.found or self._created_at not in (None, loaded.created_at)):
+        if self.found and (not loaded.found or self.created_at not in (None, loaded.created_at)):
             raise SessionNotFoundError(
                 f"session {self.session_id!r} was deleted; make a new session manager to start again under its id",
                 session_id=self.session_id,
@@ -107,11 +108,12 @@ class UnitOfWork(SessionRepository):
             )
         if loaded.found:
             self.found = True
-            self._created_at = self._created_at or loaded.created_at
+            self.created_at = self.created_at or loaded.created_at
 
-    def seen(self) -> None:
+    def seen(self, created_at: datetime | None = None) -> None:
         """The session exists: something of it was written or read beside a turn."""
         self.found = True
+        self.created_at = self.created_at or created_at
 
     def flush(self, record: Record, *, claim: bool = False, release: bool = False, changes_only: bool = False) -> None:
         """Write what was recorded of one agent, in as few changes as the database allows, usually one.
@@ -132,7 +134,7 @@ class UnitOfWork(SessionRepository):
             if record.unfinished is not None:
                 self._send(record, record.unfinished)
             # An agent that was loaded before its session was there belongs to the one that was created then.
-            record.loaded.created_at = record.loaded.created_at or self._created_at
+            record.loaded.created_at = record.loaded.created_at or self.created_at
             again = claim and record.has_lapsed(self.turn_timeout)
             while commit := record.next_commit(
                 claim=claim,
@@ -172,7 +174,7 @@ class UnitOfWork(SessionRepository):
             raise
         record.applied(commit, sent_at)
         self.found = True
-        self._created_at = self._created_at or created_at
+        self.created_at = self.created_at or created_at
 
     def renew(self, record: Record) -> bool:
         """Extend the turn of one agent, unless it ended meanwhile. ``False`` when another writer has it."""

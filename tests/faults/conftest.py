@@ -18,9 +18,7 @@ MakeFactory: TypeAlias = Callable[..., MongoDBSessionManagerFactory]
 
 
 @pytest.fixture
-def make_factory(
-    mongo_uri: str, collection: Collection[Any], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[MakeFactory]:
+def make_factory(mongo_uri: str, collection: Collection[Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeFactory]:
     """Factories on the test's own collection, each with a client of its own: ``make_factory(uri, **options)``."""
     # A driver that lost its server looks for it every half second; tests lose it a hundred times.
     monkeypatch.setattr("pymongo.common.MIN_HEARTBEAT_INTERVAL", 0.02)

@@ -35,7 +35,8 @@ class Proxy:
 
     Attributes:
         port: Where to connect, on 127.0.0.1.
-        delay: Seconds by which every reply to the application is late.
+        delay: Seconds by which replies to the application are late.
+        delayed: The commands whose replies are, ``None`` for all.
         fault: Decides by the name of each of the application's commands; called in its order of arrival.
         heard: The application's commands, as they arrived.
     """
@@ -48,6 +49,7 @@ class Proxy:
         self._down = False
         self.port: int = self._listener.getsockname()[1]
         self.delay = 0.0
+        self.delayed: set[str] | None = None
         self.heard: list[str] = []
         self.fault: Callable[[str], Fault] = lambda name: Fault.NONE
 
@@ -185,7 +187,8 @@ class _Link:
         while message := _read_message(self._client):
             name, request = _command(message)
             if name not in _DRIVERS_OWN:
-                self._late.add(request)
+                if self._proxy.delayed is None or name in self._proxy.delayed:
+                    self._late.add(request)
                 fault = self._proxy.decide(name)
                 if fault is Fault.CUT_BEFORE:
                     return

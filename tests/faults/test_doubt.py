@@ -16,7 +16,7 @@ from mongodb_session_manager import MongoDBSessionManagerFactory
 from mongodb_session_manager.errors import SessionBusyError, SessionConflictError
 from tests.faults.conftest import MakeFactory
 from tests.faults.proxy import Fault, Proxy
-from tests.faults.turns import Turn, history, lines, turn, turn_of
+from tests.faults.turns import Listener, Turn, history, lines, turn, turn_of
 
 Stored = Callable[[str], Any]
 
@@ -68,6 +68,22 @@ def test_a_turn_completes_although_every_reply_to_a_write_is_lost(
     assert made.tool_runs == ["w"]
     assert history(stored("s")) == earlier + lines("w")
     assert turn_of(stored("s")) is None
+
+
+def test_what_decides_a_doubt_is_what_a_majority_holds(proxy: Proxy, make_factory: MakeFactory) -> None:
+    listener = Listener()
+    factory = make_factory(proxy.uri, event_listeners=[listener])
+    with proxy.failing("update", 2, Fault.REPLY_LOST):
+        turn(factory.create_session_manager("s"), "w")()
+
+    assert [name for name in listener.names if name != "createIndexes"] == [
+        "find",
+        *["update"] * 2,
+        "find",
+        *["update"] * 2,
+    ]
+    levels = [command["readConcern"]["level"] for name, command in listener.sent if name == "find"]
+    assert levels == ["local", "majority"]
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
@@ -194,9 +210,7 @@ def test_an_outage_that_ends_before_the_turn_does_leaves_it_free_and_fails_loudl
     proxy: Proxy, proxied: MongoDBSessionManagerFactory, stored: Stored
 ) -> None:
     made = turn(proxied.create_session_manager("s"), "w")
-    made.agent.add_hook(
-        lambda event: proxy.come_up(), AfterInvocationEvent, order=HookOrder.SDK_FIRST - 1
-    )
+    made.agent.add_hook(lambda event: proxy.come_up(), AfterInvocationEvent, order=HookOrder.SDK_FIRST - 1)
     with proxy.failing("update", 2, Fault.REPLY_LOST, then_down=True):
         with pytest.raises(EventLoopException) as failure:
             made()

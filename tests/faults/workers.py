@@ -160,7 +160,9 @@ def victim(line: Connection, place: Place, session_id: str, text: str, last: int
     """
     executioner = _Executioner(last)
     client = MongoClient[Any](place.uri, event_listeners=[executioner])
-    factory = MongoDBSessionManagerFactory(client=client, database_name=place.database, collection_name=place.collection)
+    factory = MongoDBSessionManagerFactory(
+        client=client, database_name=place.database, collection_name=place.collection
+    )
     made = _telling(line, turn(factory.create_session_manager(session_id, **options), text, lambda: line.send("tool")))
     made()
     line.send("returned")
