@@ -84,8 +84,8 @@ def grow(factory: MongoDBSessionManagerFactory, sessions: Any, session_id: str) 
     agent = new_agent(session_manager=factory.create_session_manager(session_id))
     for _ in range(_HISTORY):
         agent(_PROMPT)
-    for message in agent.messages:
-        push(sessions, session_id, message)
+    for stored in factory.sessions.messages(session_id):
+        push(sessions, session_id, stored.message)
 
 
 def medians(rounds: int, *works: Callable[[], object]) -> list[float]:
