@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable
 from typing import Any, TypeVar
 
@@ -19,7 +20,21 @@ _ANSWER = (
 
 
 class WordModel(Model):
-    """Streams the same thirty words whatever it is asked."""
+    """Streams the same words whatever it is asked."""
+
+    def __init__(self, repeats: int = 1, pause: float = 0.0) -> None:
+        """Say how much and how fast.
+
+        Args:
+            repeats: How often it says its thirty words.
+            pause: Seconds between two words; none at all by default.
+        """
+        self._words = _ANSWER * repeats
+        self._pause = pause
+
+    @property
+    def takes_time(self) -> bool:
+        return self._pause > 0
 
     def update_config(self, **model_config: Any) -> None:
         return None
@@ -35,9 +50,11 @@ class WordModel(Model):
     async def stream(self, *args: Any, **kwargs: Any) -> AsyncIterable[StreamEvent]:
         yield {"messageStart": {"role": "assistant"}}
         yield {"contentBlockStart": {"start": {}}}
-        for word in _ANSWER:
+        for word in self._words:
+            if self._pause:
+                await asyncio.sleep(self._pause)
             yield {"contentBlockDelta": {"delta": {"text": f"{word} "}}}
         yield {"contentBlockStop": {}}
         yield {"messageStop": {"stopReason": "end_turn"}}
-        usage: Any = {"inputTokens": 40, "outputTokens": len(_ANSWER), "totalTokens": 40 + len(_ANSWER)}
+        usage: Any = {"inputTokens": 40, "outputTokens": len(self._words), "totalTokens": 40 + len(self._words)}
         yield {"metadata": {"usage": usage, "metrics": {"latencyMs": 1}}}

@@ -192,7 +192,7 @@ def iso(date: object) -> str:
         return date
     if not isinstance(date, datetime):
         return datetime.fromtimestamp(0, UTC).isoformat()
-    return aware(date).isoformat()
+    return f"{date.isoformat()}+00:00" if date.tzinfo is None else date.isoformat()
 
 
 def aware(date: datetime) -> datetime:

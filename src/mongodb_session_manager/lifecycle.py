@@ -173,9 +173,9 @@ class TurnLifecycle(RepositorySessionManager):
             return
         self._raise_refusal(record)
         self._record_message(message, agent, record, again=_is_said_again(message, agent, record))
-        self._record_state(agent, record)
         if self._rests(message, record):
             return
+        self._record_state(agent, record)
         was_direct, record.direct_call = record.direct_call, False
         try:
             await self._flush(agent, record)
@@ -212,8 +212,10 @@ class TurnLifecycle(RepositorySessionManager):
             raise record.refusal.again()
         if failure is not None:
             raise failure
-        self._record_state(agent, record)
-        if record.is_pending:
+        # Other callbacks may have removed messages, as for a model that keeps the conversation itself.
+        self._prune_held_records(agent)
+        if self._state_moved(agent):
+            self._record_state(agent, record)
             await self._flush(agent, record)
 
     # What the application calls
@@ -347,6 +349,12 @@ class TurnLifecycle(RepositorySessionManager):
             self._settle(agent, record)
             raise
         record.count_calls(counters(agent, self._model_calls.get(agent.agent_id, 0)))
+
+    def _state_moved(self, agent: Agent) -> bool:
+        """Whether the agent's state was set since it was recorded."""
+        versions = self._last_synced_internal_state[agent.agent_id]
+        now = (agent.state._get_version(), agent._interrupt_state._get_version())
+        return now != (versions["state_version"], versions["interrupt_state_version"])
 
     def _write_through(self, record: Record) -> None:
         """After a write from outside: flush, unless that would block an event loop that has a flush coming."""

@@ -7,7 +7,6 @@ import threading
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC
 from typing import Any, TypeAlias
 
 from bson.codec_options import CodecOptions
@@ -55,7 +54,8 @@ def open_collection(client: MongoClient[Any], database_name: str, collection_nam
     check_write_concern(client)
     return client[database_name].get_collection(
         collection_name,
-        codec_options=CodecOptions(tz_aware=True, tzinfo=UTC),
+        # Dates come without a zone: they are UTC, and hundreds of them are read with a history.
+        codec_options=CodecOptions(),
         read_preference=ReadPreference.PRIMARY,
         write_concern=WriteConcern("majority", j=True),
         read_concern=ReadConcern("local"),

@@ -70,6 +70,7 @@ def _agent_expression(address: str, window: tuple[int, int | None] | None) -> di
         "created_at": f"{agent}.created_at",
         "updated_at": f"{agent}.updated_at",
         "revision": f"{agent}.revision",
+        "turn": {"$gt": [f"{agent}.turn", None]},
         "is_array": {"$isArray": f"{agent}.messages"},
         "size": size,
         "first": start,
@@ -85,6 +86,7 @@ def _graph_expression(address: str) -> dict[str, Any]:
         "created_at": f"{graph}.created_at",
         "updated_at": f"{graph}.updated_at",
         "revision": f"{graph}.revision",
+        "turn": {"$gt": [f"{graph}.turn", None]},
         "is_array": {"$literal": False},
         "size": {"$literal": 0},
         "first": {"$literal": 0},
@@ -109,10 +111,11 @@ def loaded_agent(document: Mapping[str, Any] | None, addresses: list[str], agent
     return LoadedAgent(
         address=addresses[index],
         found=True,
-        created_at=created_at if isinstance(created_at, datetime) else None,
+        created_at=documents.aware(created_at) if isinstance(created_at, datetime) else None,
         data=agent["data"] if _has_data(agent) else None,
         dates={name: agent[name] for name in ("created_at", "updated_at") if name in agent},
         revision=agent.get("revision"),
+        turn=bool(agent.get("turn")),
         size=agent.get("size", 0) if agent.get("is_array") else None,
         count=agent.get("size", 0),
         first=agent.get("first", 0),
@@ -145,13 +148,14 @@ def commit_filter(session_id: str, commit: Commit, turn_timeout: float) -> dict[
         condition[f"{address}.messages"] = no_array if commit.size is None else {"$size": commit.size}
         if commit.new:
             condition[f"{address}.agent_data"] = {"$in": [None, {}]}
-    return condition | {
-        "$or": [
+    if commit.contested:
+        # Only then: a look at the turn costs the server as much as all the rest of the filter.
+        condition["$or"] = [
             {f"{address}.turn": {"$exists": False}},
             {f"{address}.turn.owner": commit.owner},
             {"$expr": {"$lte": [f"${address}.turn.stamp", _expired_before(turn_timeout)]}},
         ]
-    }
+    return condition
 
 
 def _expired_before(turn_timeout: float) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from pymongo.errors import (
 from pymongo.read_concern import ReadConcern
 from pymongo.results import UpdateResult
 
-from .documents import addresses, valid_session_id
+from .documents import addresses, aware, valid_session_id
 from .errors import (
     SessionBusyError,
     SessionConflictError,
@@ -146,8 +146,7 @@ class MongoDBSessionStore:
             )
         except PyMongoError as error:
             raise doubt or error from None
-        later = commit.created_at is not None and standing and standing.get("created_at") != commit.created_at
-        if standing is None or standing.get("gone") or later:
+        if standing is None or standing.get("gone") or _is_later(standing, commit):
             if commit.create:
                 return False
             raise SessionNotFoundError(
@@ -176,6 +175,13 @@ class MongoDBSessionStore:
     def _remove_remains(self, session_id: str) -> None:
         with noted(session_id):
             self.collection.delete_one({"_id": session_id, "$expr": GONE})
+
+
+def _is_later(standing: dict[str, Any], commit: Commit) -> bool:
+    """Whether this is another session than the one that the commit means, under the same id."""
+    created_at = standing.get("created_at")
+    created_at = aware(created_at) if isinstance(created_at, datetime) else None
+    return commit.created_at is not None and created_at != commit.created_at
 
 
 def _busy(session_id: str, commit: Commit, wait: float) -> SessionError:

@@ -311,6 +311,7 @@ class Record:
             size=self.loaded.size,
             revision=secrets.token_urlsafe(12),
             owner=self.owner,
+            contested=self.loaded.turn,
             holds=holds,
             create=create,
             created_at=self.loaded.created_at,
@@ -341,7 +342,7 @@ class Record:
             self.unfinished = None
             loaded = self.loaded
             loaded.found, loaded.remains = True, False
-            loaded.revision = commit.revision
+            loaded.revision, loaded.turn = commit.revision, False
             loaded.data = self._known
             if self.part == "agents":
                 loaded.size = (loaded.size or 0) + len(commit.messages)
@@ -384,6 +385,8 @@ class Record:
 
 def _same(one: Any, other: Any) -> bool:
     """Whether two stored values are the same to the byte: ``1``, ``1.0`` and ``True`` are not."""
+    if type(one) is str and type(other) is str:
+        return one == other
     return bson.encode({"": one}) == bson.encode({"": other})
 
 

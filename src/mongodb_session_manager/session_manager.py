@@ -196,7 +196,8 @@ class SessionManager(TurnLifecycle):
     def _stored(self) -> SessionSummary | None:
         found = self._beside_turns.get(self.session_id)
         if found is not None:
-            self.unit_of_work.seen(found.created_at)
+            # Not by its date: of a session of the older layout the summary only has a stand-in.
+            self.unit_of_work.seen()
         return found
 
     def get_metrics_summary(self, agent_id: str) -> dict[str, Any]:

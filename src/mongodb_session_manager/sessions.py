@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from bson.codec_options import CodecOptions
 from pymongo import MongoClient
 from pymongo.errors import DuplicateKeyError, WriteError
 from strands.types.session import SessionMessage
@@ -17,7 +18,7 @@ from .aio import Awaitables
 from .codec import TAG, decode, encode, size
 from .documents import addresses, aware, session_message, valid_session_id
 from .errors import SessionError, SessionNotFoundError, SessionTooLargeError
-from .mongodb_collection import background_of, noted, open_collection, prepare
+from .mongodb_collection import Sessions, background_of, noted, open_collection, prepare
 from .mongodb_commands import GONE, load_projection, loaded_agent, new_session
 from .store import AgentSummary, SessionPage, SessionSummary
 
@@ -43,7 +44,9 @@ class MongoDBSessionCatalogue:
         """Address the collection; no I/O. The client is borrowed and never closed here."""
         self.client = client
         self.metadata_fields = tuple(metadata_fields or ())
-        self.collection = open_collection(client, database_name, collection_name)
+        self.collection: Sessions = open_collection(client, database_name, collection_name).with_options(
+            codec_options=CodecOptions(tz_aware=True)
+        )
         # Lists and histories are read as the client says, all else from the primary.
         self._lists = self.collection.with_options(read_preference=client.read_preference)
 

@@ -40,6 +40,8 @@ class LoadedAgent:
         data: ``agent_data`` (of a graph: ``{"state": …}``) as stored, ``None`` when there is no such agent.
         dates: ``created_at`` and ``updated_at`` of the agent.
         revision: The token that the last flush left, ``None`` before the first.
+        turn: Whether somebody's turn is stored. As every claim and release leaves a new revision, no turn at this
+            revision means none as long as it stands.
         size: Length of the stored array of messages, ``None`` where it found no array.
         count: Length of the history.
         first: Position in the history of the first of ``messages``.
@@ -53,6 +55,7 @@ class LoadedAgent:
     data: dict[str, Any] | None = None
     dates: dict[str, Any] = field(default_factory=dict)
     revision: str | None = None
+    turn: bool = False
     size: int | None = None
     count: int = 0
     first: int = 0
@@ -70,7 +73,9 @@ class Commit:
         expected: The revision that must be stored now, ``None`` for none.
         size: The length that the array of messages must have now, ``None`` for no array.
         revision: The random token that this change leaves behind.
-        owner: Who writes. Another owner's turn refuses the change unless it has expired.
+        owner: Who writes.
+        contested: Whether there may be another owner's turn at the expected revision; it refuses the change unless it
+            has expired.
         holds: Whether the turn is the owner's afterwards; otherwise it is free.
         create: Whether the session may be created.
         created_at: When the session was created, which tells it from a later one under its id; ``None`` if unknown.
@@ -91,6 +96,7 @@ class Commit:
     size: int | None
     revision: str
     owner: str
+    contested: bool
     holds: bool
     create: bool
     created_at: datetime | None

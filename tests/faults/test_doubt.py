@@ -21,8 +21,13 @@ from tests.faults.turns import Listener, Turn, history, lines, turn, turn_of
 Stored = Callable[[str], Any]
 
 FAULTS = [Fault.CUT_BEFORE, Fault.REPLY_LOST]
-UPDATES = [1, 2, 3, 4]
-"""The prompt, the tool use, its result, the answer."""
+EACH_WRITE = pytest.mark.parametrize(
+    ("earlier", "number"),
+    [([], 1), (["earlier"], 1), ([], 2), ([], 3), ([], 4)],
+    ids=["first prompt", "next prompt", "tool use", "tool result", "answer"],
+    indirect=["earlier"],
+)
+"""Of a turn with a tool. The first prompt of a session creates it, so it is another write than the next one."""
 
 MISSING = "result Tool was interrupted."
 
@@ -37,7 +42,7 @@ def earlier(request: pytest.FixtureRequest, factory: MongoDBSessionManagerFactor
 
 @pytest.mark.parametrize("retries", ["false", "true"], ids=["without retries", "with retries"])
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
-@pytest.mark.parametrize("number", UPDATES)
+@EACH_WRITE
 def test_a_turn_completes_whichever_of_its_writes_is_in_doubt(
     proxy: Proxy,
     make_factory: MakeFactory,
@@ -148,13 +153,12 @@ class Failed:
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
-@pytest.mark.parametrize("number", UPDATES)
+@EACH_WRITE
 def test_a_write_that_could_not_be_decided_is_settled_first_by_the_next_invocation(
     proxy: Proxy, make_factory: MakeFactory, stored: Stored, earlier: list[str], number: int, fault: Fault
 ) -> None:
     failed = Failed(proxy, make_factory, number, fault)
     made = failed.made
-
     assert isinstance(failed.error, AutoReconnect)
     assert "session_id='s'" in failed.error.__notes__
     applied = number if fault is Fault.REPLY_LOST else number - 1
@@ -178,7 +182,7 @@ def test_a_write_that_could_not_be_decided_is_settled_first_by_the_next_invocati
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
-@pytest.mark.parametrize("number", UPDATES)
+@EACH_WRITE
 def test_a_write_that_could_not_be_decided_gives_way_to_another_writer(
     proxy: Proxy,
     make_factory: MakeFactory,
@@ -207,9 +211,10 @@ def test_a_write_that_could_not_be_decided_gives_way_to_another_writer(
 
 
 def test_an_outage_that_ends_before_the_turn_does_leaves_it_free_and_fails_loudly(
-    proxy: Proxy, proxied: MongoDBSessionManagerFactory, stored: Stored
+    proxy: Proxy, make_factory: MakeFactory, stored: Stored
 ) -> None:
-    made = turn(proxied.create_session_manager("s"), "w")
+    factory = make_factory(proxy.uri, serverSelectionTimeoutMS=300)
+    made = turn(factory.create_session_manager("s"), "w")
     made.agent.add_hook(lambda event: proxy.come_up(), AfterInvocationEvent, order=HookOrder.SDK_FIRST - 1)
     with proxy.failing("update", 2, Fault.REPLY_LOST, then_down=True):
         with pytest.raises(EventLoopException) as failure:

@@ -12,16 +12,17 @@ from strands import Agent
 
 from mongodb_session_manager import MongoDBSessionManagerFactory
 from mongodb_session_manager.errors import SessionBusyError
+from tests.faults.conftest import MakeFactory
 from tests.faults.proxy import Proxy
 from tests.faults.turns import history, lines, turn
 from tests.models import ScriptedModel
 
 Stored = Callable[[str], Any]
 
-LATE = 0.5
+LATE = 0.3
 """Seconds by which every reply is late."""
 
-BOUND = 0.4
+BOUND = 0.25
 """Less than one reply takes, and more than a busy machine keeps a loop waiting."""
 
 
@@ -56,8 +57,8 @@ async def a_streamed_turn_and_another(factory: MongoDBSessionManagerFactory) -> 
 
 
 async def a_refused_turn_and_its_reload(factory: MongoDBSessionManagerFactory) -> None:
-    late = turn(await factory.open_session("refused"), "late")
-    first = turn(await factory.open_session("refused"), "first")
+    managers = await asyncio.gather(*(factory.open_session("refused") for _ in range(2)))
+    late, first = turn(managers[0], "late"), turn(managers[1], "first")
     async with first.agent._session_manager.claim(first.agent):  # type: ignore[union-attr]
         with pytest.raises(SessionBusyError):
             await late.agent.invoke_async("late")
@@ -123,13 +124,12 @@ async def test_no_call_of_an_agents_life_makes_its_loop_wait(
     assert history(stored("methods")) == ["prompt by hand"]
 
 
-async def test_no_call_makes_its_loop_wait_while_the_database_is_gone(
-    proxy: Proxy, proxied: MongoDBSessionManagerFactory
-) -> None:
-    made = turn(await proxied.open_session("s"), "w")
+async def test_no_call_makes_its_loop_wait_while_the_database_is_gone(proxy: Proxy, make_factory: MakeFactory) -> None:
+    factory = make_factory(proxy.uri, serverSelectionTimeoutMS=500)
+    made = turn(await factory.open_session("s"), "w")
     proxy.go_down()
     async with heartbeat():
-        with pytest.raises(Exception, match="127.0.0.1") as failure:
+        with pytest.raises(Exception, match=r"127\.0\.0\.1") as failure:
             await made.agent.invoke_async("w")
     assert "session_id='s'" in failure.value.__notes__
     assert made.model.calls == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -9,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from mongodb_session_manager import MongoDBSessionManagerFactory
-from tests.faults.turns import assert_whole, history, turn, turn_of
-from tests.faults.workers import Place, Worker, answerer, continuer, payer, started, turn_taker
+from tests.faults.turns import assert_whole, history, lines, turn, turn_of
+from tests.faults.workers import Place, Worker, answerer, continuer, payer, sleeper, started, turn_taker
 
 Stored = Callable[[str], Any]
 
@@ -60,7 +63,7 @@ def test_an_interrupt_answered_by_two_processes_at_once_runs_its_tools_once(
 ) -> None:
     ledger = tmp_path / "ledger"
     asking, _ = payer(factory, "s", ledger)
-    interrupts = asking("pay").interrupts
+    interrupts = asking("pay").interrupts or ()
     answers = [{"interruptResponse": {"interruptId": each.id, "response": "yes"}} for each in interrupts]
 
     with ExitStack() as stack:
@@ -96,4 +99,20 @@ def test_an_open_tool_use_continued_without_a_prompt_by_two_processes_at_once_ru
     assert sorted(refused) == [False, True]
     assert len(ledger.read_text().split()) == 1
     assert history(stored("s")) == ["prompt w", "use w", "result found w", "done"]
+    assert turn_of(stored("s")) is None
+
+
+def test_a_process_that_slept_through_its_lease_adds_nothing_to_the_turn_of_another(
+    place: Place, factory: MongoDBSessionManagerFactory, stored: Stored
+) -> None:
+    with started(sleeper, place, "s", "slept", {"turn_timeout": 0.5}) as worker:
+        assert worker.answer() == "in the tool"
+        os.kill(worker.pid, signal.SIGSTOP)
+        time.sleep(0.6)
+        turn(factory.create_session_manager("s", turn_timeout=0.5), "other")()
+        os.kill(worker.pid, signal.SIGCONT)
+        worker.send("go on")
+        assert worker.answer() == ("SessionConflictError", 1)
+
+    assert history(stored("s")) == [*lines("slept")[:2], "result Tool was interrupted.", *lines("other")]
     assert turn_of(stored("s")) is None

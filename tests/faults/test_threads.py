@@ -29,7 +29,7 @@ class Writing:
 
     def __init__(self, proxy: Proxy, make_factory: MakeFactory) -> None:
         self.sent = threading.Event()
-        listener = Listener(lambda name, number: name == "update" and self.sent.set())  # type: ignore[func-returns-value,arg-type]
+        listener = Listener(lambda name, number: self.sent.set() if name == "update" else None)
         self.manager = make_factory(proxy.uri, event_listeners=[listener]).create_session_manager("s")
         self.agent = Agent(model=ScriptedModel(), session_manager=self.manager, callback_handler=None)
         self._pool = ThreadPoolExecutor(1)

@@ -12,7 +12,7 @@ from pymongo import monitoring
 from strands import Agent, tool
 
 from mongodb_session_manager import MongoDBSessionManager
-from mongodb_session_manager.errors import SessionBusyError, SessionConflictError
+from mongodb_session_manager.errors import SessionBusyError, SessionConflictError, SessionError
 from tests.models import ScriptedModel
 
 T = TypeVar("T")
@@ -124,11 +124,11 @@ class Outcome:
     refused: bool
 
 
-def tried(made: Turn) -> Outcome:
-    """Run a turn that may be refused. Any other error is raised."""
+def tried(made: Turn, refusals: tuple[type[SessionError], ...] = (SessionBusyError, SessionConflictError)) -> Outcome:
+    """Run a turn that may be refused in these ways. Any other error is raised."""
     try:
         answer = made()
-    except (SessionBusyError, SessionConflictError):
+    except refusals:
         assert made.model.calls == []
         assert made.tool_runs == []
         return Outcome(made.text, refused=True)

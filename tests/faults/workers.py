@@ -26,7 +26,7 @@ from mongodb_session_manager.errors import SessionBusyError, SessionConflictErro
 from tests.faults.turns import Turn, tried, turn
 from tests.models import ScriptedModel
 
-__all__ = ["Place", "Worker", "answerer", "continuer", "started", "turn_taker", "victim"]
+__all__ = ["Place", "Worker", "answerer", "continuer", "payer", "sleeper", "started", "turn_taker", "victim"]
 
 _forkserver = multiprocessing.get_context("forkserver")
 _forkserver.set_forkserver_preload([__name__])
@@ -52,6 +52,11 @@ class Worker:
 
     process: ForkServerProcess
     line: Connection
+
+    @property
+    def pid(self) -> int:
+        assert self.process.pid is not None
+        return self.process.pid
 
     def send(self, order: Any) -> None:
         self.line.send(order)
@@ -208,3 +213,16 @@ class _Executioner(monitoring.CommandListener):
         self.boundaries.append(boundary)
         if len(self.boundaries) == self._last:
             _die()
+
+
+def sleeper(line: Connection, place: Place, session_id: str, text: str, options: Any) -> None:
+    """Take a turn whose tool waits for a word; tell the error that it ended with."""
+    with place.factory() as factory:
+        manager = factory.create_session_manager(session_id, **options)
+        made = turn(manager, text, lambda: (line.send("in the tool"), line.recv()))
+        try:
+            made()
+        except Exception as error:
+            line.send((type(error).__name__, len(made.model.calls)))
+            return
+        line.send(("nothing", len(made.model.calls)))
