@@ -70,19 +70,23 @@ def prepare(collection: Sessions, metadata_fields: Sequence[str]) -> None:
         prepared = _prepared.setdefault(client, _Prepared())
     if place in prepared.places:
         return
-    keys = [
-        [("created_at", 1)],
-        [("updated_at", 1), ("_id", 1)],
-        [("owner", 1), ("updated_at", 1), ("_id", 1)],
-        [("application_name", 1), ("updated_at", 1), ("_id", 1)],
-        [("expires_at", 1)],
-        *([(f"metadata.{name}", 1)] for name in metadata_fields),
+    indexes = [
+        IndexModel([("created_at", 1)]),
+        IndexModel([("updated_at", 1), ("_id", 1)]),
+        *(_updated_index_of(field) for field in ("owner", "application_name")),
+        IndexModel([("expires_at", 1)]),
+        *(IndexModel([(f"metadata.{name}", 1)]) for name in metadata_fields),
     ]
     with prepared.lock:
         if place not in prepared.places:
-            collection.create_indexes([IndexModel(key) for key in keys])
+            collection.create_indexes(indexes)
             check_server(client)
             prepared.places.add(place)
+
+
+def _updated_index_of(field: str) -> IndexModel:
+    """Sessions with a field, by their last change. Those without it need no entry: every write would renew it."""
+    return IndexModel([(field, 1), ("updated_at", 1), ("_id", 1)], partialFilterExpression={field: {"$exists": True}})
 
 
 def max_concurrency(client: MongoClient[Any]) -> int:

@@ -131,16 +131,17 @@ class Failed:
 
     def __init__(self, proxy: Proxy, make_factory: MakeFactory, number: int, fault: Fault) -> None:
         self._proxy = proxy
-        self._factory = make_factory(proxy.uri, serverSelectionTimeoutMS=100)
+        self._factory = make_factory(proxy.uri, serverSelectionTimeoutMS=40)
+        self._reach_the_server()
         self.made: Turn = turn(self._factory.create_session_manager("s"), "w")
         with proxy.failing("update", number, fault, then_down=True):
             try:
                 self.made()
             except Exception as error:
                 self.error = error
-        self._reach_the_server_again()
+        self._reach_the_server()
 
-    def _reach_the_server_again(self) -> None:
+    def _reach_the_server(self) -> None:
         client: MongoClient[Any] = self._factory._connection.client
         deadline = time.monotonic() + 10
         while True:

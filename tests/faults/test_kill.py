@@ -45,8 +45,10 @@ def test_a_turn_with_a_tool_has_these_boundaries(place: Place) -> None:
     assert killed_at(place, "a", None)[-1] == BOUNDARIES
 
 
-@pytest.mark.parametrize("boundary", range(1, len(BOUNDARIES) + 1))
-@pytest.mark.parametrize("earlier", [[], ["earlier"]], ids=["in a new session", "in an old session"])
+@pytest.mark.parametrize(
+    ("earlier", "boundary"),
+    [([], boundary) for boundary in range(1, len(BOUNDARIES) + 1)] + [(["earlier"], boundary) for boundary in (5, 6)],
+)
 def test_after_a_kill_the_next_process_goes_on(
     place: Place,
     factory: MongoDBSessionManagerFactory,

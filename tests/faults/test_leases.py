@@ -30,7 +30,7 @@ def test_a_turn_longer_than_its_lease_is_kept_alive(make_factory: MakeFactory, s
     factory = make_factory(event_listeners=[listener])
 
     def others_try() -> None:
-        end = time.monotonic() + 1.5
+        end = time.monotonic() + 1.1
         while time.monotonic() < end:
             with pytest.raises(SessionBusyError) as busy:
                 turn(make_other.create_session_manager("s", turn_timeout=0.6), "other")()
@@ -40,7 +40,7 @@ def test_a_turn_longer_than_its_lease_is_kept_alive(make_factory: MakeFactory, s
     make_other = make_factory()
     turn(factory.create_session_manager("s", turn_timeout=0.6), "long", others_try)()
 
-    assert 3 <= listener.names.count("findAndModify") <= 10
+    assert 3 <= listener.names.count("findAndModify") <= 8
     assert history(stored("s")) == lines("long")
     assert turn_of(stored("s")) is None
 
@@ -231,7 +231,7 @@ async def test_a_slow_consumer_within_the_limit_keeps_its_turn(
 async def test_a_turn_whose_release_failed_is_not_renewed_for_ever(
     proxy: Proxy, make_factory: MakeFactory, factory: MongoDBSessionManagerFactory, stored: Stored
 ) -> None:
-    manager = await make_factory(proxy.uri, serverSelectionTimeoutMS=100).open_session("s", turn_timeout=1.2)
+    manager = await make_factory(proxy.uri, serverSelectionTimeoutMS=100).open_session("s", turn_timeout=0.6)
     made = turn(manager, "first")
     stream = made.agent.stream_async("first")
     await read_until(stream, STOPS["the answer is complete"])
@@ -240,9 +240,9 @@ async def test_a_turn_whose_release_failed_is_not_renewed_for_ever(
         await read_until(stream, lambda event: "result" in event)
     proxy.come_up()
 
-    await asyncio.sleep(1.5)
+    await asyncio.sleep(0.9)
 
-    other = await asyncio.to_thread(lambda: turn(factory.create_session_manager("s", turn_timeout=1.2), "other"))
+    other = await asyncio.to_thread(lambda: turn(factory.create_session_manager("s", turn_timeout=0.6), "other"))
     assert not (await asyncio.to_thread(tried, other)).refused
     assert history(stored("s")) == [*lines("first")[:3], *lines("other")]
     assert made.agent.messages[-1]["content"] == [{"text": "answer to first"}]
