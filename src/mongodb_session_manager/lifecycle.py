@@ -21,6 +21,7 @@ thread, never on the event loop.
 from __future__ import annotations
 
 import asyncio
+import copy
 import threading
 import time
 import uuid
@@ -301,6 +302,14 @@ class TurnLifecycle(RepositorySessionManager):
         if isinstance(agent, Agent):
             record.default_conversation_state = agent.conversation_manager.get_state()
         super().initialize(agent, **kwargs)
+        if isinstance(agent, Agent) and record.loaded.data is not None:
+            # What was just restored is what is stored; the superclass would take its first look at it for a change.
+            self._last_synced_internal_state[agent.agent_id] = {
+                "state_version": agent.state._get_version(),
+                "interrupt_state_version": agent._interrupt_state._get_version(),
+                "conversation_manager_state": copy.deepcopy(agent.conversation_manager.get_state()),
+                "model_state": copy.deepcopy(agent._model_state),
+            }
         # The conversation manager may have removed every message; the newest is still the one to redact.
         if self._latest_agent_message[agent.agent_id] is None:
             self._latest_agent_message[agent.agent_id] = next(reversed(record.window()), None)
