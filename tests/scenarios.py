@@ -1131,7 +1131,7 @@ async def hooks_raise(stage: Stage) -> None:
 @scenario
 async def a_hook_raises_at_a_message(stage: Stage) -> None:
     def refuse(event: MessageAddedEvent) -> None:
-        if "bad" in str(event.message):
+        if "bad" in str(event.message["content"]):
             raise PermissionError("no")
 
     agent = await stage.start("bad answer", "good answer", hooks=[refuse])

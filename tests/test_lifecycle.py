@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
+import time
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -624,3 +625,27 @@ async def test_an_acknowledged_turn_is_stored_when_the_stream_yields_its_result(
         if "result" in event:
             assert texts(stored("s")) == ["question", "an answer of several words"]
             assert turn_of(stored("s")) is None
+
+
+async def test_no_tool_of_several_runs_before_the_call_for_them_is_stored(
+    factory: MongoDBSessionManagerFactory, monkeypatch: pytest.MonkeyPatch, stored: Stored
+) -> None:
+    seen: list[list[str]] = []
+
+    @tool
+    def look() -> str:
+        """Look into the database while the tool runs."""
+        seen.append(texts(stored("s")))
+        return "done"
+
+    manager = await factory.open_session("s")
+    commit = manager.unit_of_work.store.commit
+
+    def slow(*args: Any) -> Any:
+        time.sleep(0.05)
+        return commit(*args)
+
+    monkeypatch.setattr(manager.unit_of_work.store, "commit", slow)
+    both = [{"name": "look", "input": {}, "id": "1"}, {"name": "look", "input": {}, "id": "2"}]
+    await make_agent(manager, both, "fine", tools=[look]).invoke_async("go")
+    assert seen == [["go", "toolUse"], ["go", "toolUse"]]
