@@ -3,7 +3,7 @@
 Compared, alternating, in this process:
 
 * a resumed turn with our session manager, against a floor written by hand: the same agent without a session manager,
-  one find of its history, two durable updates, none of them on the event loop;
+  one find of its history, two durable updates of a document in the same layout, none of them on the event loop;
 * 100 streamed chats at once on one event loop, against the same without sessions: with a model that streams ninety
   words at the speed of a fast one (fifty words a second), and with one that takes no time at all.
 
@@ -21,11 +21,12 @@ import tempfile
 import time
 import uuid
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pymongo
-from pymongo import MongoClient, WriteConcern, monitoring
+from pymongo import IndexModel, MongoClient, WriteConcern, monitoring
 from strands import Agent
 
 from benchmarks.model import WordModel
@@ -72,35 +73,37 @@ async def our_turn(factory: MongoDBSessionManagerFactory, session_id: str) -> No
 
 async def floor_turn(sessions: Any, session_id: str) -> None:
     """The least that a durable turn can do on an event loop: read the messages, write the question and the answer."""
-    found = await asyncio.to_thread(sessions.find_one, {"_id": session_id}, {"messages": {"$slice": -40}})
-    agent = new_agent(messages=[stored["message"] for stored in found["messages"]])
+    newest = {"agents.default.messages": {"$slice": -40}}
+    found = await asyncio.to_thread(sessions.find_one, {"_id": session_id}, newest)
+    stored = found["agents"]["default"]["messages"]
+    agent = new_agent(messages=[each["message"] for each in stored])
     agent.messages.append({"role": "user", "content": [{"text": _PROMPT}]})
-    await asyncio.to_thread(push, sessions, session_id, agent.messages[-1])
+    await asyncio.to_thread(push, sessions, session_id, agent.messages[-1], len(stored))
     await agent.invoke_async()
-    await asyncio.to_thread(push, sessions, session_id, agent.messages[-1])
+    await asyncio.to_thread(push, sessions, session_id, agent.messages[-1], len(stored) + 1)
 
 
 async def bare_turn() -> None:
     await new_agent().invoke_async(_PROMPT)
 
 
-def push(sessions: Any, session_id: str, message: Any) -> None:
+def push(sessions: Any, session_id: str, message: Any, message_id: int) -> None:
+    now = datetime.now(UTC)
+    stored = {"message": message, "message_id": message_id, "created_at": now, "updated_at": now}
     sessions.update_one(
         {"_id": session_id},
-        {"$push": {"messages": {"message": message}}, "$currentDate": {"updated_at": True}},
-        upsert=True,
+        {"$push": {"agents.default.messages": stored}, "$currentDate": {"updated_at": True}},
     )
 
 
 def grow(factory: MongoDBSessionManagerFactory, ours: Any, floor: Any, copies: int) -> None:
-    """Sessions with the same history on both sides, one for each turn to measure, ``grown-0`` and on."""
+    """The same sessions on both sides, in one layout, one for each turn to measure: ``grown-0`` and on."""
     agent = new_agent(session_manager=factory.create_session_manager("grown"))
     for _ in range(_HISTORY):
         agent(_PROMPT)
-    for stored in factory.sessions.messages("grown"):
-        push(floor, "grown", stored.message)
+    grown = ours.find_one({"_id": "grown"})
+    floor.create_indexes([IndexModel([("created_at", 1)]), IndexModel([("updated_at", 1)])])
     for side in (ours, floor):
-        grown = side.find_one({"_id": "grown"})
         side.insert_many({**grown, "_id": f"grown-{number}"} for number in range(copies))
 
 
