@@ -29,6 +29,15 @@ _shared: dict[int, Background] = {}
 _sharing = threading.Lock()
 
 
+def _after_fork() -> None:
+    global _sharing
+    _sharing = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 class Lease:
     """A turn to keep alive. It holds nothing strongly that would keep an abandoned agent in memory.
 

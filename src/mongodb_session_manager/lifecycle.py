@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import math
 import threading
 import time
 import uuid
@@ -32,6 +33,7 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from pymongo.errors import PyMongoError
 from strands import Agent
 from strands.hooks import (
     AfterInvocationEvent,
@@ -43,7 +45,6 @@ from strands.hooks import (
     BeforeModelCallEvent,
     BeforeMultiAgentInvocationEvent,
     BeforeToolCallEvent,
-    HookOrder,
     HookRegistry,
     MessageAddedEvent,
     MultiAgentInitializedEvent,
@@ -57,7 +58,7 @@ from . import documents
 from .background import Background, Lease
 from .codec import encode
 from .errors import SessionBusyError, SessionConflictError, SessionError
-from .metrics import counters
+from .metrics import Counters, counters
 from .records import Record
 from .store import SessionStore
 from .unit_of_work import UnitOfWork
@@ -108,7 +109,8 @@ class TurnLifecycle(RepositorySessionManager):
 
     def register_hooks(self, registry: HookRegistry, **kwargs: Any) -> None:
         """Subscribe to the events of the table above. Called by the SDK."""
-        first, last = HookOrder.SDK_FIRST, HookOrder.SDK_LAST
+        # Outside any order that an application may choose: a hook of its own that raises must find the turn closed.
+        first, last = -math.inf, math.inf
         registry.add_callback(AgentInitializedEvent, self._on_agent_initialized)
         registry.add_callback(BeforeInvocationEvent, self._on_invocation_asked, order=first)
         registry.add_callback(BeforeInvocationEvent, self._on_invocation_begins, order=last)
@@ -116,7 +118,7 @@ class TurnLifecycle(RepositorySessionManager):
         registry.add_callback(AfterModelCallEvent, self._on_model_answered)
         registry.add_callback(MessageAddedEvent, self._on_message_added)
         registry.add_callback(AfterInvocationEvent, self._on_invocation_ends, order=first)
-        registry.add_callback(AfterInvocationEvent, self._on_invocation_ended)
+        registry.add_callback(AfterInvocationEvent, self._on_invocation_ended, order=last)
         registry.add_callback(MultiAgentInitializedEvent, self._on_graph_initialized)
         registry.add_callback(BeforeMultiAgentInvocationEvent, self._on_graph_begins)
         registry.add_callback(AfterNodeCallEvent, self._on_node_ended)
@@ -127,7 +129,7 @@ class TurnLifecycle(RepositorySessionManager):
 
     async def _on_invocation_asked(self, event: BeforeInvocationEvent) -> None:
         agent, record = event.agent, self._heard(event.agent)
-        if record.refusal is None:
+        if record.refusal is None and record.restored:
             return
         await self._background.run(partial(self.unit_of_work.load, agent.agent_id))
         self._restore(agent)
@@ -150,13 +152,16 @@ class TurnLifecycle(RepositorySessionManager):
     async def _on_invocation_begins(self, event: BeforeInvocationEvent) -> None:
         record = self._heard(event.agent)
         record.direct_call = False
-        if not record.kept_open:
+        record.invoking = True
+        if record.kept_open <= 0:
             record.open_turn()
 
     async def _on_effect(self, event: BeforeModelCallEvent | BeforeToolCallEvent[LocalAgent]) -> None:
         record = self._heard(event.agent)
         if not record.turn_open:
             record.direct_call = isinstance(event, BeforeToolCallEvent) and isinstance(event.agent, Agent)
+            if record.direct_call:
+                self._raise_refusal(record)
             return
         self._raise_refusal(record)
         if not record.claimed or record.has_changes or record.has_lapsed(self._turn_timeout):
@@ -173,7 +178,12 @@ class TurnLifecycle(RepositorySessionManager):
             # A repair of the history that the coming reload replaces.
             return
         self._raise_refusal(record)
-        self._record_message(message, agent, record, again=_is_said_again(message, agent, record))
+        try:
+            self._record_message(message, agent, record, again=_is_said_again(message, agent, record))
+        except (TypeError, ValueError):
+            # What cannot be stored is not said: memory and database stay the same.
+            agent.messages[:] = [other for other in agent.messages if other is not message]
+            raise
         if self._rests(message, record):
             return
         self._record_state(agent, record)
@@ -196,21 +206,27 @@ class TurnLifecycle(RepositorySessionManager):
 
     async def _on_invocation_ends(self, event: AfterInvocationEvent) -> None:
         agent, record = event.agent, self._heard(event.agent)
+        # What fails here is raised by the last callback, so that the application's own hooks run all the same.
         try:
             if record.refusal is None:
                 self._record_state(agent, record)
-            await self._flush(agent, record, release=not record.kept_open)
         except Exception as error:
-            # Raised by the last callback, so that the application's own hooks run all the same.
             record.failure = error
+        try:
+            await self._flush(agent, record, release=record.kept_open <= 0)
+        except Exception as error:
+            record.failure = record.failure or error
         finally:
-            record.turn_open = bool(record.kept_open)
+            record.invoking = False
+            record.turn_open = record.kept_open > 0
 
     async def _on_invocation_ended(self, event: AfterInvocationEvent) -> None:
         agent, record = event.agent, self._heard(event.agent)
         failure, record.failure = record.failure, None
         if record.refusal is not None:
-            raise record.refusal.again()
+            refusal = record.refusal.again()
+            await self._bring_interrupt_back(agent, record)
+            raise refusal
         if failure is not None:
             raise failure
         # Other callbacks may have removed messages, as for a model that keeps the conversation itself.
@@ -218,6 +234,15 @@ class TurnLifecycle(RepositorySessionManager):
         if self._state_moved(agent):
             self._record_state(agent, record)
             await self._flush(agent, record)
+
+    async def _bring_interrupt_back(self, agent: Agent, record: Record) -> None:
+        """Reload at once an agent that was refused while it waited for an answer: the SDK takes none otherwise."""
+        if not record.was_interrupted:
+            return
+        record.was_interrupted = False
+        with suppress(SessionError, PyMongoError):  # it stays stale then, and says so again
+            await self._background.run(partial(self.unit_of_work.load, agent.agent_id))
+            self._restore(agent)
 
     # What the application calls
 
@@ -233,7 +258,7 @@ class TurnLifecycle(RepositorySessionManager):
         record = self.unit_of_work.known(agent.agent_id) or self._load(agent.agent_id)
         with self.unit_of_work.recording():
             self._restore_into(agent, record, **kwargs)
-        record.start_counting(counters(agent, 0))
+        record.start_counting(_counters(agent, 0))
         self._agents[agent.agent_id] = weakref.ref(agent)
 
     def reload(self, agent: LocalAgent) -> None:
@@ -313,6 +338,7 @@ class TurnLifecycle(RepositorySessionManager):
         # The conversation manager may have removed every message; the newest is still the one to redact.
         if self._latest_agent_message[agent.agent_id] is None:
             self._latest_agent_message[agent.agent_id] = next(reversed(record.window()), None)
+        record.restored = True
 
     def _heard(self, agent: LocalAgent) -> Record:
         record = self.unit_of_work.record(agent.agent_id)
@@ -357,7 +383,7 @@ class TurnLifecycle(RepositorySessionManager):
             record.refuse(error)
             self._settle(agent, record)
             raise
-        record.count_calls(counters(agent, self._model_calls.get(agent.agent_id, 0)))
+        record.count_calls(_counters(agent, self._model_calls.get(agent.agent_id, 0)))
 
     def _state_moved(self, agent: Agent) -> bool:
         """Whether the agent's state was set since it was recorded."""
@@ -397,6 +423,7 @@ class TurnLifecycle(RepositorySessionManager):
             agent.messages[:] = [message for message in agent.messages if id(message) not in dropped]
         if isinstance(agent, Agent) and agent._interrupt_state.activated:
             agent._interrupt_state.deactivate()
+            record.was_interrupted = True
 
     def _keep_turn(self, record: Record) -> None:
         lease = self._leases.get(record)
@@ -405,7 +432,7 @@ class TurnLifecycle(RepositorySessionManager):
             self._leases[record] = lease = Lease(self._turn_timeout / 3, renew)
             self._background.keep(lease)
         if not record.claimed and lease is not None:
-            del self._leases[record]
+            self._leases.pop(record, None)
             self._background.let_go(lease)
 
     # Graphs and swarms
@@ -492,19 +519,24 @@ class HeldTurn:
             raise
 
     def _exit(self) -> None:
+        if not self._entered:
+            raise RuntimeError("this turn is not held: enter it before leaving it")
+        self._entered = False
         manager, agent = self._manager, self._agent
         record = manager._heard(agent)
-        last = record.kept_open == 1
+        last = record.kept_open == 1 and not record.invoking
         try:
             if record.refusal is None:
                 manager._record_state(agent, record)
-            manager._flush_here(agent, record, release=last)
         finally:
-            self._let_go(record)
+            try:
+                manager._flush_here(agent, record, release=last)
+            finally:
+                self._let_go(record)
 
     def _let_go(self, record: Record) -> None:
         record.kept_open -= 1
-        record.turn_open = record.kept_open > 0
+        record.turn_open = record.kept_open > 0 or record.invoking
 
     def __enter__(self) -> Self:
         """Claim the turn."""
@@ -575,6 +607,11 @@ def _text(message: Mapping[str, Any]) -> str:
     if isinstance(content, str):
         return content
     return "".join(str(block.get("text", "")) for block in content or ())
+
+
+def _counters(agent: LocalAgent, model_calls: int) -> Counters:
+    """What the agent counts; a bidirectional one counts nothing yet."""
+    return counters(agent, model_calls) if isinstance(agent, Agent) else {}
 
 
 def _configuration(agent: LocalAgent) -> dict[str, Any]:

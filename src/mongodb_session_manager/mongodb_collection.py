@@ -12,13 +12,16 @@ from typing import Any, TypeAlias
 from bson.codec_options import CodecOptions
 from pymongo import IndexModel, MongoClient, ReadPreference, WriteConcern
 from pymongo.collection import Collection
-from pymongo.errors import PyMongoError
+from pymongo.errors import OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
 
 from .background import Background
 from .mongodb_connection_pool import check_server, check_write_concern
 
 __all__ = ["Sessions", "background_of", "max_concurrency", "noted", "open_collection", "prepare"]
+
+_EXISTS_OTHERWISE = {85, 86}
+"""IndexOptionsConflict and IndexKeySpecsConflict."""
 
 Sessions: TypeAlias = Collection[dict[str, Any]]
 
@@ -79,9 +82,25 @@ def prepare(collection: Sessions, metadata_fields: Sequence[str]) -> None:
     ]
     with prepared.lock:
         if place not in prepared.places:
-            collection.create_indexes(indexes)
+            _create(collection, indexes)
             check_server(client)
             prepared.places.add(place)
+
+
+def _create(collection: Sessions, indexes: list[IndexModel]) -> None:
+    """Create what is missing, in one command; where an index was made with other options, that one serves."""
+    try:
+        collection.create_indexes(indexes)
+        return
+    except OperationFailure as error:
+        if error.code not in _EXISTS_OTHERWISE:
+            raise
+    for index in indexes:
+        try:
+            collection.create_indexes([index])
+        except OperationFailure as error:
+            if error.code not in _EXISTS_OTHERWISE:
+                raise
 
 
 def _updated_index_of(field: str) -> IndexModel:

@@ -16,6 +16,7 @@ from .store import Commit, LoadedAgent
 
 __all__ = [
     "GONE",
+    "TOO_LARGE",
     "commit_filter",
     "commit_update",
     "load_projection",
@@ -23,6 +24,12 @@ __all__ = [
     "new_session",
     "standing_projection",
 ]
+
+TOO_LARGE = {10334, 17419, 17420}
+"""BSONObjectTooLarge, and what an update answers whose result would exceed 16 MB."""
+
+_LARGEST_INT = 2**31 - 1
+"""The server's limit for the arguments of ``$slice``."""
 
 GONE: dict[str, Any] = {
     "$or": [
@@ -64,7 +71,8 @@ def _agent_expression(address: str, window: tuple[int, int | None] | None) -> di
     start: Any = {"$max": [0, {"$min": [kept, {"$subtract": [size, 1]}]}]}
     length: Any = {"$max": [1, size]}
     if window is not None:
-        start, length = {"$literal": window[0]}, window[1] or length
+        offset, limit = (None if bound is None else min(bound, _LARGEST_INT) for bound in window)
+        start, length = {"$literal": offset}, limit or length
     return {
         "data": f"{agent}.agent_data",
         "created_at": f"{agent}.created_at",

@@ -70,7 +70,9 @@ class MongoDBSessionManagerFactory:
 
     @property
     def _background(self) -> Background:
-        return background_of(self._connection.client)
+        if not self._closed:
+            self._last_background = background_of(self._connection.client)
+        return self._last_background
 
     def create_session_manager(
         self,
@@ -146,8 +148,8 @@ class MongoDBSessionManagerFactory:
     def close(self) -> None:
         """Wait up to five seconds for running turns, then give back a client of one's own. May be called again."""
         if self._connection.lease is not None and not self._closed:
-            self._closed = True
-            self._background.wait_for_turns(_CLOSE_SECONDS)
+            background, self._closed = self._background, True
+            background.wait_for_turns(_CLOSE_SECONDS)
             self._places.clear()
             self._connection.close()
 

@@ -32,6 +32,7 @@ from .errors import (
 from .mongodb_collection import max_concurrency, noted, open_collection, prepare
 from .mongodb_commands import (
     GONE,
+    TOO_LARGE,
     commit_filter,
     commit_update,
     load_projection,
@@ -41,9 +42,6 @@ from .mongodb_commands import (
 from .store import Commit, LoadedAgent, Part
 
 __all__ = ["MongoDBSessionStore"]
-
-_TOO_LARGE = {10334, 17419, 17420}
-"""BSONObjectTooLarge, and what an update answers whose result would exceed 16 MB."""
 
 _IN_DOUBT = (AutoReconnect, WriteConcernError, ExecutionTimeout)
 """Failures after which the write may have been applied or not."""
@@ -132,7 +130,7 @@ class MongoDBSessionStore:
             with noted(session_id):
                 return self.collection.update_one(condition, update, upsert=commit.create)
         except (DocumentTooLarge, WriteError) as error:
-            if isinstance(error, WriteError) and error.code not in _TOO_LARGE:
+            if isinstance(error, WriteError) and error.code not in TOO_LARGE:
                 raise
             raise _too_large(session_id, commit) from error
 

@@ -41,6 +41,9 @@ class Record:
         unfinished: A commit whose outcome is not known; it is sent again before anything else.
         turn_open: Whether an invocation is running.
         claimed: Whether the stored turn is ours.
+        restored: Whether the agent has been given what was loaded last; until then nothing of it may be written.
+        invoking: Whether an invocation runs in the open turn.
+        was_interrupted: Whether a refusal ended an interrupt in the agent's memory.
         kept_open: How many hands hold the turn open beside invocations.
         direct_call: Whether a tool called by hand may be about to be recorded.
         failure: What ended the turn, to be raised when the application's hooks have run.
@@ -56,7 +59,7 @@ class Record:
         self.agent_id = agent_id
         self.owner = secrets.token_urlsafe(12)
         self.flushing = threading.Lock()
-        self.turn_open = False
+        self.turn_open = self.claimed = self.invoking = self.was_interrupted = False
         self.kept_open = 0
         self.last_event = self.stamped = time.monotonic()
         self.default_conversation_state: dict[str, Any] = {}
@@ -72,7 +75,9 @@ class Record:
         """Start again from what was loaded; whatever was recorded is forgotten."""
         with self._lock:
             self.loaded = loaded
-            self.claimed = False
+            self.restored = False
+            # A reload inside a turn held by hand does not end it; if it was lost, the next write tells.
+            self.claimed = self.claimed and self.turn_open
             self.refusal: SessionError | None = None
             self.unfinished: Commit | None = None
             self._known: dict[str, Any] = dict(loaded.data or {})

@@ -154,6 +154,8 @@ class SessionManager(TurnLifecycle):
         return self._beside_turns.feedbacks(self.session_id)
 
     def _update_metadata(self, metadata: Mapping[str, Any]) -> None:
+        if not metadata:
+            return
         self.unit_of_work.seen(self._beside_turns.update_metadata(self.session_id, metadata, **self._meant))
 
     def _get_metadata(self) -> dict[str, Any]:
@@ -163,6 +165,8 @@ class SessionManager(TurnLifecycle):
         return metadata
 
     def _delete_metadata(self, keys: Sequence[str]) -> None:
+        if not keys:
+            return
         self.unit_of_work.seen(self._beside_turns.delete_metadata(self.session_id, keys, **self._meant))
 
     def _add_feedback(self, feedback: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from bson.codec_options import CodecOptions
 from pymongo import MongoClient
-from pymongo.errors import DuplicateKeyError, WriteError
+from pymongo.errors import DocumentTooLarge, DuplicateKeyError, WriteError
 from strands.types.session import SessionMessage
 
 from .aio import Awaitables
@@ -19,7 +19,7 @@ from .codec import TAG, decode, encode, size
 from .documents import addresses, aware, session_message, valid_session_id
 from .errors import SessionError, SessionNotFoundError, SessionTooLargeError
 from .mongodb_collection import Sessions, background_of, noted, open_collection, prepare
-from .mongodb_commands import GONE, load_projection, loaded_agent, new_session
+from .mongodb_commands import GONE, TOO_LARGE, load_projection, loaded_agent, new_session
 from .store import AgentSummary, SessionPage, SessionSummary
 
 __all__ = ["MongoDBSessionCatalogue"]
@@ -285,7 +285,7 @@ class MongoDBSessionCatalogue:
             names = sorted(name.removeprefix("metadata.") for fields in update.values() for name in fields)
             raise ValueError(
                 f"metadata keys {names}: one of them lies inside another's value, or inside a value that is no object"
-            ) from error
+            ) from None
 
     def _is_there(self, session_id: str, created_at: datetime | None) -> bool:
         found = self.get(session_id)
@@ -316,7 +316,13 @@ class MongoDBSessionCatalogue:
                 except DuplicateKeyError:
                     # Another writer has made the session meanwhile, or what lies under its id reads as absent.
                     self.collection.delete_one({"_id": session_id, "$expr": GONE})
-                except WriteError:
+                except (DocumentTooLarge, WriteError) as error:
+                    if isinstance(error, DocumentTooLarge) or error.code in TOO_LARGE:
+                        raise SessionTooLargeError(
+                            f"session {session_id!r} would outgrow the 16 MB that MongoDB allows a document;"
+                            " nothing was written",
+                            session_id=session_id,
+                        ) from None
                     if not self._replace_nulls(session_id):
                         raise
                 else:
