@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 from pymongo.errors import AutoReconnect, PyMongoError
-from strands.hooks import AfterInvocationEvent, HookOrder
+from strands.hooks import AfterInvocationEvent
 from strands.types.exceptions import EventLoopException
 
 from mongodb_session_manager import MongoDBSessionManagerFactory
@@ -216,7 +217,7 @@ def test_an_outage_that_ends_before_the_turn_does_leaves_it_free_and_fails_loudl
 ) -> None:
     factory = make_factory(proxy.uri, serverSelectionTimeoutMS=300)
     made = turn(factory.create_session_manager("s"), "w")
-    made.agent.add_hook(lambda event: proxy.come_up(), AfterInvocationEvent, order=HookOrder.SDK_FIRST - 1)
+    made.agent.add_hook(lambda event: proxy.come_up(), AfterInvocationEvent, order=-math.inf)
     with proxy.failing("update", 2, Fault.REPLY_LOST, then_down=True):
         with pytest.raises(EventLoopException) as failure:
             made()
