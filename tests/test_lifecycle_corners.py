@@ -15,6 +15,7 @@ from mongodb_session_manager import (
     MongoDBSessionManagerFactory,
     SessionBusyError,
     SessionConflictError,
+    SessionNotFoundError,
     SessionTooLargeError,
 )
 from tests.test_lifecycle import ADD, Stored, add, make_agent, texts, turn_of
@@ -209,3 +210,38 @@ async def test_a_factory_may_be_closed_twice_in_any_form(mongo_uri: str) -> None
         await factory.aio.close()
         factory.close()
     await factory.aio.close()
+
+
+@pytest.mark.parametrize("look", ["get_session", "check_session_exists", "get_metadata"])
+async def test_a_manager_that_only_looked_does_not_write_to_a_later_session_under_the_id(
+    factory: MongoDBSessionManagerFactory, stored: Stored, look: str
+) -> None:
+    await factory.sessions.aio.create("s", metadata={"colour": "red"})
+    manager = factory.create_session_manager("s")
+    await getattr(manager.aio, look)()
+    await factory.sessions.aio.delete("s")
+    await asyncio.sleep(0.002)
+    await factory.sessions.aio.create("s")
+    with pytest.raises(SessionNotFoundError):
+        await manager.aio.update_metadata({"colour": "blue"})
+    assert stored("s")["metadata"] == {}
+
+
+async def test_messages_that_an_agent_brought_along_survive_a_refused_first_turn(
+    factory: MongoDBSessionManagerFactory, stored: Stored
+) -> None:
+    earlier: Any = [{"role": "user", "content": [{"text": "a"}]}, {"role": "assistant", "content": [{"text": "b"}]}]
+    agent = make_agent(await factory.open_session("s"), "fine", messages=earlier)
+    with pytest.raises(SessionTooLargeError):
+        await agent.invoke_async("x" * 17_000_000)
+    await agent.invoke_async("hello")
+    assert texts(stored("s")) == ["a", "b", "hello", "fine"]
+
+
+@pytest.mark.parametrize("name", ["owner", "title", "application_name"])
+@pytest.mark.parametrize("value", ["\ud800", uuid.UUID(int=1)])
+def test_a_text_that_cannot_be_stored_is_refused_when_the_manager_is_made(
+    factory: MongoDBSessionManagerFactory, name: str, value: Any
+) -> None:
+    with pytest.raises(ValueError, match=name):
+        factory.create_session_manager("s", **{name: value})

@@ -40,6 +40,7 @@ __all__ = [
     "session_message",
     "session_type",
     "valid_session_id",
+    "valid_text",
 ]
 
 SCHEMA_VERSION = 1
@@ -89,11 +90,16 @@ def valid_session_id(session_id: object) -> str:
     Raises:
         ValueError: It is not a string, or holds a lone surrogate, which UTF-8 cannot express.
     """
-    if not isinstance(session_id, str):
-        raise ValueError(f"session_id must be a string, not {type(session_id).__name__}")
-    if not _encodable(session_id):
-        raise ValueError(f"session_id {session_id!a} holds a lone surrogate; pass text that UTF-8 can express")
-    return session_id
+    return valid_text("session_id", session_id)
+
+
+def valid_text(name: str, value: object) -> str:
+    """A text itself, if the database can hold it; otherwise a ``ValueError`` that names it."""
+    if not isinstance(value, str):
+        raise ValueError(f"{name} must be a string, not {type(value).__name__}")
+    if not _encodable(value):
+        raise ValueError(f"{name} holds a lone surrogate; pass text that UTF-8 can express")
+    return value
 
 
 def _encodable(text: str) -> bool:

@@ -376,7 +376,9 @@ class Record:
         with self._lock:
             self.refusal = error
             self.unfinished = None
-            self._dropped += [message for _, message in self._messages]
+            # What the agent brought along before this turn stays with it, and is recorded again when it reloads.
+            earlier = max(0, self._turn_start - self.loaded.count) if self.loaded.data is None else 0
+            self._dropped += [message for _, message in self._messages[earlier:]]
             self._messages, self._changes, self._data = [], {}, {}
             # Too large says nothing about the turn, so it is still ours to give back.
             self.claimed = self.claimed and isinstance(error, SessionTooLargeError)

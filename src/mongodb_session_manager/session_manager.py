@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from .aio import Awaitables
 from .background import Background
+from .documents import valid_text
 from .errors import SessionError, SessionNotFoundError
 from .hooks import FeedbackHook, MetadataHook, as_hooks, run_hooks
 from .lifecycle import TurnLifecycle
@@ -90,19 +91,21 @@ class SessionManager(TurnLifecycle):
 
         Raises:
             TypeError: An argument is unknown, or a hook is not callable.
-            ValueError: The session id cannot be stored, or a time is not above 0.
+            ValueError: The session id or another text cannot be stored, or a time is not above 0.
         """
         metadata_hook = _renamed(kwargs, "metadataHook", "metadata_hook", metadata_hook)
         feedback_hook = _renamed(kwargs, "feedbackHook", "feedback_hook", feedback_hook)
         if kwargs:
             raise TypeError(f"unknown arguments: {', '.join(sorted(kwargs))}")
+        fields = {"application_name": application_name, "owner": owner, "title": title}
+        fields = {name: valid_text(name, value) for name, value in fields.items() if value is not None}
         super().__init__(
             session_id,
             store=store,
             background=background or Background.of(store, store.max_concurrency),
             turn_timeout=turn_timeout,
             turn_limit=turn_limit,
-            session_fields={"application_name": application_name, "owner": owner, "title": title},
+            session_fields=fields,
         )
         self.application_name = application_name
         self._catalogue = catalogue
@@ -159,10 +162,11 @@ class SessionManager(TurnLifecycle):
         self.unit_of_work.seen(self._beside_turns.update_metadata(self.session_id, metadata, **self._meant))
 
     def _get_metadata(self) -> dict[str, Any]:
-        metadata = self._beside_turns.metadata(self.session_id)
-        if metadata:
-            self.unit_of_work.seen()
-        return metadata
+        if self.unit_of_work.created_at is not None:
+            return self._beside_turns.metadata(self.session_id)
+        # The first look also tells which session it is, of all that there may be under this id.
+        found = self._stored()
+        return {} if found is None else found.metadata
 
     def _delete_metadata(self, keys: Sequence[str]) -> None:
         if not keys:
@@ -200,8 +204,7 @@ class SessionManager(TurnLifecycle):
     def _stored(self) -> SessionSummary | None:
         found = self._beside_turns.get(self.session_id)
         if found is not None:
-            # Not by its date: of a session of the older layout the summary only has a stand-in.
-            self.unit_of_work.seen()
+            self.unit_of_work.seen(found.created_at if found.is_dated else None)
         return found
 
     def get_metrics_summary(self, agent_id: str) -> dict[str, Any]:

@@ -406,6 +406,7 @@ def _summary(document: Mapping[str, Any]) -> SessionSummary:
         session_id=document["_id"],
         created_at=created_at,
         updated_at=_date(document.get("updated_at"), created_at),
+        is_dated=isinstance(document.get("created_at"), datetime),
         title=document.get("title"),
         owner=document.get("owner"),
         application_name=document.get("application_name"),

@@ -159,11 +159,16 @@ class AgentSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionSummary:
-    """What a catalogue says of one session, without its messages. Dates are aware."""
+    """What a catalogue says of one session, without its messages. Dates are aware.
+
+    Attributes:
+        is_dated: Whether ``created_at`` is the stored date; of a session of the older layout it may stand in for none.
+    """
 
     session_id: str
     created_at: datetime
     updated_at: datetime
+    is_dated: bool = False
     title: str | None = None
     owner: str | None = None
     application_name: str | None = None
