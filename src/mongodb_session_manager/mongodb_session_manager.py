@@ -18,6 +18,7 @@ __all__ = ["MongoDBSessionManager", "Place", "create_mongodb_session_manager"]
 
 _OPTIONS = {
     "application_name",
+    "durability",
     "feedbackHook",
     "metadataHook",
     "owner",
@@ -80,7 +81,7 @@ class MongoDBSessionManager(SessionManager):
             metadata_fields: Names below ``metadata`` that get an index each.
             metadata_hook: A hook, or several, around reading and writing metadata.
             feedback_hook: A hook, or several, around adding feedback.
-            **kwargs: ``application_name``, ``owner``, ``title``, ``turn_timeout`` and ``turn_limit`` as in
+            **kwargs: ``application_name``, ``owner``, ``title``, ``durability``, ``turn_timeout`` and ``turn_limit`` as in
                 :class:`SessionManager`; with a connection string also any option of ``MongoClient``.
 
         Raises:

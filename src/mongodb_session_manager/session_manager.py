@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from .aio import Awaitables
 from .background import Background
@@ -69,6 +69,7 @@ class SessionManager(TurnLifecycle):
         application_name: str | None = None,
         owner: str | None = None,
         title: str | None = None,
+        durability: Literal["message"] = "message",
         turn_timeout: float = 30.0,
         turn_limit: float = 900.0,
         **kwargs: Any,
@@ -85,6 +86,7 @@ class SessionManager(TurnLifecycle):
             application_name: Stored with a new session.
             owner: Stored with a new session.
             title: Stored with a new session.
+            durability: ``"message"``: every message of a turn is stored as it comes. There is no other yet.
             turn_timeout: Seconds after which a turn that is not renewed may be taken over by another writer.
             turn_limit: Seconds without an event of the agent after which its turn is not renewed any more.
             **kwargs: The older spellings ``metadataHook`` and ``feedbackHook``.
@@ -95,6 +97,8 @@ class SessionManager(TurnLifecycle):
         """
         metadata_hook = _renamed(kwargs, "metadataHook", "metadata_hook", metadata_hook)
         feedback_hook = _renamed(kwargs, "feedbackHook", "feedback_hook", feedback_hook)
+        if durability != "message":
+            raise ValueError(f"durability must be 'message', not {durability!r}")
         if kwargs:
             raise TypeError(f"unknown arguments: {', '.join(sorted(kwargs))}")
         fields = {"application_name": application_name, "owner": owner, "title": title}
