@@ -81,8 +81,8 @@ class MongoDBSessionManager(SessionManager):
             metadata_fields: Names below ``metadata`` that get an index each.
             metadata_hook: A hook, or several, around reading and writing metadata.
             feedback_hook: A hook, or several, around adding feedback.
-            **kwargs: ``application_name``, ``owner``, ``title``, ``durability``, ``turn_timeout`` and ``turn_limit`` as in
-                :class:`SessionManager`; with a connection string also any option of ``MongoClient``.
+            **kwargs: ``application_name``, ``owner``, ``title``, ``durability``, ``turn_timeout`` and ``turn_limit`` as
+                in :class:`SessionManager`; with a connection string also any option of ``MongoClient``.
 
         Raises:
             ValueError: Neither a connection string nor a client was given, or the client does not acknowledge writes.
