@@ -255,7 +255,7 @@ class TurnLifecycle(RepositorySessionManager):
         known = self._agents.get(agent.agent_id)
         if known is not None and known() is agent:
             return
-        record = self.unit_of_work.known(agent.agent_id) or self._load(agent.agent_id)
+        record = self.unit_of_work.record(agent.agent_id)
         with self.unit_of_work.recording():
             self._restore_into(agent, record, **kwargs)
         record.start_counting(_counters(agent, 0))
@@ -269,7 +269,7 @@ class TurnLifecycle(RepositorySessionManager):
         Raises:
             SessionNotFoundError: The session was deleted.
         """
-        self._load(agent.agent_id)
+        self.unit_of_work.load(agent.agent_id)
         self._restore(agent)
 
     def append_message(self, message: Message, agent: LocalAgent, **kwargs: Any) -> None:
@@ -312,9 +312,6 @@ class TurnLifecycle(RepositorySessionManager):
         return HeldTurn(self, agent)
 
     # How it is done
-
-    def _load(self, agent_id: str) -> Record:
-        return self.unit_of_work.load(agent_id)
 
     def _restore(self, agent: LocalAgent) -> None:
         """Give a loaded agent back what is stored."""

@@ -90,11 +90,6 @@ class Record:
     # What is read
 
     @property
-    def exists(self) -> bool:
-        """Whether there is such an agent, stored or recorded."""
-        return bool(self._known)
-
-    @property
     def data(self) -> dict[str, Any]:
         """``agent_data`` as it will be stored."""
         with self._lock:
