@@ -231,7 +231,7 @@ def test_metadata_feedback_and_metrics_are_one_command_each(
     manager.get_session()
     manager.check_session_exists()
 
-    assert commands.names == ["update", "find", "update", "update", "find", "find", "find", "find"]
+    assert commands.names == ["findAndModify", "find", "findAndModify", "findAndModify", "find", "find", "find", "find"]
 
 
 def test_indexes_are_made_once_for_a_collection(

@@ -7,6 +7,7 @@ import uuid
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 from pymongo.collection import Collection
 from strands import tool
 from strands.hooks import AfterInvocationEvent, AfterModelCallEvent, BeforeInvocationEvent, BeforeToolCallEvent
@@ -253,3 +254,29 @@ def test_a_text_that_cannot_be_stored_is_refused_when_the_manager_is_made(
 ) -> None:
     with pytest.raises(ValueError, match=name):
         factory.create_session_manager("s", **{name: value})
+
+
+@pytest.mark.filterwarnings("ignore:.*structured_output.*:DeprecationWarning")
+async def test_an_invocation_inside_a_tool_of_the_same_agent_leaves_the_turn_to_the_outer_one(
+    factory: MongoDBSessionManagerFactory, stored: Stored
+) -> None:
+    class Answer(BaseModel):
+        pass
+
+    turns: list[Any] = []
+
+    @tool
+    async def ask_again() -> str:
+        """Ask the agent that is running."""
+        await agent.structured_output_async(Answer, "in between")
+        turns.append(await asyncio.to_thread(lambda: turn_of(stored("s"))))
+        return "asked"
+
+    call = {"name": "ask_again", "input": {}}
+    agent = make_agent(await factory.open_session("s"), call, "done", "again", tools=[ask_again])
+    for _ in range(2):
+        await agent.invoke_async("go")
+        assert await asyncio.to_thread(lambda: turn_of(stored("s"))) is None
+    assert turns != []
+    assert None not in turns
+    assert texts(stored("s"))[-1] == "again"

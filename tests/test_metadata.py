@@ -250,3 +250,30 @@ def test_a_later_session_under_the_same_id_gets_nothing_of_a_manager_of_the_firs
     with pytest.raises(SessionNotFoundError):
         manager.add_feedback({"rating": "up"})
     assert (stored("s")["metadata"], stored("s")["feedbacks"]) == ({}, [])
+
+
+def test_a_manager_that_only_wrote_metadata_does_not_write_to_a_later_session_under_the_same_id(
+    factory: MongoDBSessionManagerFactory,
+) -> None:
+    factory.sessions.create("s")
+    manager = factory.create_session_manager("s")
+    manager.update_metadata({"of": "the first"})
+    factory.sessions.delete("s")
+    time.sleep(0.002)  # a session is told from a later one by its date, in milliseconds
+    factory.sessions.create("s")
+    with pytest.raises(SessionNotFoundError):
+        manager.update_metadata({"of": "the first"})
+    with pytest.raises(SessionNotFoundError):
+        manager.add_feedback({"rating": "up"})
+    assert factory.sessions.metadata("s") == {}
+
+
+def test_what_is_no_mapping_or_no_list_of_keys_is_refused_by_name(factory: MongoDBSessionManagerFactory) -> None:
+    manager = factory.create_session_manager("s")
+    with pytest.raises(TypeError, match="metadata must be a mapping, not list"):
+        manager.update_metadata(["a"])  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="feedback must be a mapping, not str"):
+        manager.add_feedback("up")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="keys must be several keys"):
+        manager.delete_metadata("abc")
+    assert not manager.check_session_exists()

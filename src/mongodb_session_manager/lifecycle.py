@@ -29,6 +29,7 @@ import uuid
 import weakref
 from collections.abc import Mapping
 from contextlib import suppress
+from contextvars import ContextVar
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -59,7 +60,7 @@ from .background import Background, Lease
 from .codec import encode
 from .errors import SessionBusyError, SessionConflictError, SessionError
 from .metrics import Counters, counters
-from .records import Record
+from .records import Invocation, Record
 from .store import SessionStore
 from .unit_of_work import UnitOfWork
 
@@ -68,6 +69,9 @@ if TYPE_CHECKING:
     from strands.types.agent import LocalAgent
 
 __all__ = ["HeldTurn", "TurnLifecycle"]
+
+_around: ContextVar[tuple[Invocation, ...]] = ContextVar("around", default=())
+"""The invocations that the running code is inside of: a tool may invoke its own agent again."""
 
 
 class TurnLifecycle(RepositorySessionManager):
@@ -131,6 +135,9 @@ class TurnLifecycle(RepositorySessionManager):
         agent, record = event.agent, self._heard(event.agent)
         if record.refusal is None and record.restored:
             return
+        if _is_inside(record):
+            # The invocation around this one raises it, and the next one reloads.
+            self._raise_refusal(record)
         await self._background.run(partial(self.unit_of_work.load, agent.agent_id))
         self._restore(agent)
         if agent._interrupt_state.activated:
@@ -151,8 +158,12 @@ class TurnLifecycle(RepositorySessionManager):
 
     async def _on_invocation_begins(self, event: BeforeInvocationEvent) -> None:
         record = self._heard(event.agent)
+        if _is_inside(record):
+            record.invoking.depth += 1
+            return
         record.direct_call = False
-        record.invoking = True
+        record.invoking = Invocation()
+        _around.set((*(each for each in _around.get() if each.depth), record.invoking))
         if record.kept_open <= 0:
             record.open_turn()
 
@@ -206,6 +217,8 @@ class TurnLifecycle(RepositorySessionManager):
 
     async def _on_invocation_ends(self, event: AfterInvocationEvent) -> None:
         agent, record = event.agent, self._heard(event.agent)
+        record.invoking.depth = max(0, record.invoking.depth - 1)
+        last = not record.is_held
         # What fails here is raised by the last callback, so that the application's own hooks run all the same.
         try:
             if record.refusal is None:
@@ -213,12 +226,11 @@ class TurnLifecycle(RepositorySessionManager):
         except Exception as error:
             record.failure = error
         try:
-            await self._flush(agent, record, release=record.kept_open <= 0)
+            await self._flush(agent, record, release=last)
         except Exception as error:
             record.failure = record.failure or error
         finally:
-            record.invoking = False
-            record.turn_open = record.kept_open > 0
+            record.turn_open = not last
 
     async def _on_invocation_ended(self, event: AfterInvocationEvent) -> None:
         agent, record = event.agent, self._heard(event.agent)
@@ -521,7 +533,7 @@ class HeldTurn:
         self._entered = False
         manager, agent = self._manager, self._agent
         record = manager._heard(agent)
-        last = record.kept_open == 1 and not record.invoking
+        last = record.kept_open == 1 and record.invoking.depth == 0
         try:
             if record.refusal is None:
                 manager._record_state(agent, record)
@@ -533,7 +545,7 @@ class HeldTurn:
 
     def _let_go(self, record: Record) -> None:
         record.kept_open -= 1
-        record.turn_open = record.kept_open > 0 or record.invoking
+        record.turn_open = record.is_held
 
     def __enter__(self) -> Self:
         """Claim the turn."""
@@ -575,6 +587,14 @@ def _renew(record_ref: weakref.ref[Record], unit_ref: weakref.ref[UnitOfWork], t
         return True
     record.refuse(record.taken_over())
     return False
+
+
+def _is_inside(record: Record) -> bool:
+    """Whether an invocation begins inside one of the same agent, whose turn it shares.
+
+    Told by the context and not by counting: an invocation that was abandoned with its event loop never ends.
+    """
+    return record.invoking.depth > 0 and record.invoking in _around.get()
 
 
 def _is_said_again(message: Message, agent: LocalAgent, record: Record) -> bool:

@@ -10,6 +10,7 @@ import secrets
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import bson
@@ -21,11 +22,18 @@ from .errors import SessionConflictError, SessionError, SessionTooLargeError
 from .metrics import Counters, difference, turn_metrics
 from .store import Commit, LoadedAgent, Part
 
-__all__ = ["Record"]
+__all__ = ["Invocation", "Record"]
 
 _LARGEST_STATE = 12 * 1024 * 1024
 _TAIL = 200
 """Messages kept in memory by an agent that lives on for many turns."""
+
+
+@dataclass(eq=False, slots=True)
+class Invocation:
+    """An invocation of an agent. ``depth`` counts it and those inside it, and is 0 when all have ended."""
+
+    depth: int = 1
 
 
 class Record:
@@ -42,7 +50,7 @@ class Record:
         turn_open: Whether an invocation is running.
         claimed: Whether the stored turn is ours.
         restored: Whether the agent has been given what was loaded last; until then nothing of it may be written.
-        invoking: Whether an invocation runs in the open turn.
+        invoking: The invocation that runs in the open turn, or ran last.
         was_interrupted: Whether a refusal ended an interrupt in the agent's memory.
         kept_open: How many hands hold the turn open beside invocations.
         direct_call: Whether a tool called by hand may be about to be recorded.
@@ -59,7 +67,8 @@ class Record:
         self.agent_id = agent_id
         self.owner = secrets.token_urlsafe(12)
         self.flushing = threading.Lock()
-        self.turn_open = self.claimed = self.invoking = self.was_interrupted = False
+        self.turn_open = self.claimed = self.was_interrupted = False
+        self.invoking = Invocation(depth=0)
         self.kept_open = 0
         self.last_event = self.stamped = time.monotonic()
         self.default_conversation_state: dict[str, Any] = {}
@@ -233,6 +242,11 @@ class Record:
             session_id=self.session_id,
             agent_id=self.agent_id,
         )
+
+    @property
+    def is_held(self) -> bool:
+        """Whether an invocation, or a hand, still needs the turn."""
+        return self.kept_open > 0 or self.invoking.depth > 0
 
     def touch(self) -> None:
         """The agent was heard of."""

@@ -10,8 +10,8 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from bson.codec_options import CodecOptions
-from pymongo import MongoClient
-from pymongo.errors import DocumentTooLarge, DuplicateKeyError, WriteError
+from pymongo import MongoClient, ReturnDocument
+from pymongo.errors import DocumentTooLarge, DuplicateKeyError, OperationFailure
 from strands.types.session import SessionMessage
 
 from .aio import Awaitables
@@ -139,7 +139,7 @@ class MongoDBSessionCatalogue:
         self, session_id: str, *, title: str | None = None, metadata: Mapping[str, Any] | None = None
     ) -> SessionSummary:
         """See :class:`~mongodb_session_manager.SessionCatalogue`."""
-        sets = _metadata_fields(metadata or {})
+        sets = _metadata_fields(_mapping("metadata", metadata or {}))
         if title is not None:
             sets["title"] = title
         if sets:
@@ -182,7 +182,7 @@ class MongoDBSessionCatalogue:
         Raises:
             ValueError: MongoDB cannot address a key, or one key lies inside another's value.
         """
-        sets = _metadata_fields(metadata)
+        sets = _metadata_fields(_mapping("metadata", metadata))
         return self._change(session_id, {"$set": sets}, create, created_at) if sets else None
 
     def delete_metadata(
@@ -198,6 +198,8 @@ class MongoDBSessionCatalogue:
         Raises:
             ValueError: MongoDB cannot address a key.
         """
+        if isinstance(keys, str):
+            raise TypeError("keys must be several keys, such as a list, not a single str")
         unset = dict.fromkeys(_metadata_fields(dict.fromkeys(keys)), True)
         return self._change(session_id, {"$unset": unset}, create, created_at) if unset else None
 
@@ -215,7 +217,7 @@ class MongoDBSessionCatalogue:
     ) -> datetime | None:
         """See :class:`~mongodb_session_manager.SessionCatalogue`. One update."""
         now = datetime.now(UTC)
-        entry = encode({**feedback, "created_at": now})
+        entry = encode({**_mapping("feedback", feedback), "created_at": now})
         if TAG not in entry:
             entry["created_at"] = now
         push = {"$push": {"feedbacks": entry}}
@@ -279,7 +281,7 @@ class MongoDBSessionCatalogue:
             if written is None:
                 raise _unknown(session_id)
             return written.created_at
-        except WriteError as error:
+        except OperationFailure as error:
             if error.code not in _PATH_COLLISION:
                 raise
             names = sorted(name.removeprefix("metadata.") for fields in update.values() for name in fields)
@@ -312,11 +314,13 @@ class MongoDBSessionCatalogue:
         with noted(session_id):
             for _ in range(2):
                 try:
-                    result = self.collection.update_one(alive, update, upsert=create is not None)
+                    written = self.collection.find_one_and_update(
+                        alive, update, _CREATED_AT, upsert=create is not None, return_document=ReturnDocument.AFTER
+                    )
                 except DuplicateKeyError:
                     # Another writer has made the session meanwhile, or what lies under its id reads as absent.
                     self.collection.delete_one({"_id": session_id, "$expr": GONE})
-                except (DocumentTooLarge, WriteError) as error:
+                except (DocumentTooLarge, OperationFailure) as error:
                     if isinstance(error, DocumentTooLarge) or error.code in TOO_LARGE:
                         raise SessionTooLargeError(
                             f"session {session_id!r} would outgrow the 16 MB that MongoDB allows a document;"
@@ -326,9 +330,7 @@ class MongoDBSessionCatalogue:
                     if not self._replace_nulls(session_id):
                         raise
                 else:
-                    if result.upserted_id is not None:
-                        return _Written(update["$setOnInsert"]["created_at"])
-                    return _Written(None) if result.matched_count else None
+                    return None if written is None else _Written(_when(written))
         return None
 
     def _replace_nulls(self, session_id: str) -> bool:
@@ -342,9 +344,17 @@ class MongoDBSessionCatalogue:
 
 
 class _Written(NamedTuple):
-    """A session was changed, or created then."""
+    """A session was changed that was created then; an older tool may have left no date."""
 
     created_at: datetime | None
+
+
+_CREATED_AT = {"_id": 0, "created_at": 1}
+
+
+def _when(document: Mapping[str, Any]) -> datetime | None:
+    created_at = document.get("created_at")
+    return aware(created_at) if isinstance(created_at, datetime) else None
 
 
 def _alive() -> dict[str, Any]:
@@ -459,6 +469,12 @@ def _metadata_fields(metadata: Mapping[str, Any]) -> dict[str, Any]:
                 " empty or begins with a dollar sign"
             )
     return {f"metadata.{key}": encode(value) for key, value in metadata.items()}
+
+
+def _mapping(name: str, value: Mapping[str, Any]) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{name} must be a mapping, not {type(value).__name__}")
+    return value
 
 
 def _text(key: object) -> str:

@@ -255,7 +255,7 @@ class SessionCatalogue(Protocol):
             created_at: If given, the session must be the one that was created then, not a later one under its id.
 
         Returns:
-            ``created_at`` of the session when this call created it.
+            When the session was created, ``None`` where an older tool left no date.
         """
 
     def delete_metadata(
