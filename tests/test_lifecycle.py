@@ -466,7 +466,7 @@ async def test_a_redacted_prompt_leaves_the_document_before_the_answer_enters_it
     assert "1234" not in seen[0]
     assert "1234" not in str(stored("s"))
     assert texts(stored("s")) == ["[removed]", "I may not say that"]
-    assert commands.names == ["find", "update", "update", "update"]
+    assert commands.names == ["find", "update", "findAndModify", "update"]
     restored = make_agent(await factory.open_session("s"))
     assert restored.messages[0]["content"] == [{"text": "[removed]"}]
 
@@ -497,10 +497,12 @@ async def test_a_message_that_outgrows_the_document_fails_before_the_model_runs(
     factory: MongoDBSessionManagerFactory, stored: Stored
 ) -> None:
     model = ScriptedModel("a")
-    agent = make_agent(await factory.open_session("s"), model=model)
+    manager = await factory.open_session("s")
+    agent = make_agent(manager, model=model)
     await agent.invoke_async("one")
+    await manager.aio.update_metadata({"filler": "y" * (16 * 1024 * 1024 - 8192)})
     with pytest.raises(SessionTooLargeError) as refused:
-        await agent.invoke_async("x" * (17 * 1024 * 1024))
+        await agent.invoke_async("x" * 16_384)
     assert "xxx" not in str(refused.value)
     assert len(model.calls) == 1
     assert texts(stored("s")) == ["one", "a"]

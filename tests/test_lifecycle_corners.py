@@ -233,8 +233,10 @@ async def test_messages_that_an_agent_brought_along_survive_a_refused_first_turn
 ) -> None:
     earlier: Any = [{"role": "user", "content": [{"text": "a"}]}, {"role": "assistant", "content": [{"text": "b"}]}]
     agent = make_agent(await factory.open_session("s"), "fine", messages=earlier)
+    agent.state.set("hoard", "x" * 13_000_000)
     with pytest.raises(SessionTooLargeError):
-        await agent.invoke_async("x" * 17_000_000)
+        await agent.invoke_async("hello")
+    agent.state.delete("hoard")
     await agent.invoke_async("hello")
     assert texts(stored("s")) == ["a", "b", "hello", "fine"]
 

@@ -18,7 +18,7 @@ from pymongo.read_concern import ReadConcern
 from .background import Background
 from .mongodb_connection_pool import check_server, check_write_concern
 
-__all__ = ["Sessions", "background_of", "max_concurrency", "noted", "open_collection", "prepare"]
+__all__ = ["Sessions", "background_of", "max_concurrency", "noted", "open_collection", "prepare", "prepare_archive"]
 
 _EXISTS_OTHERWISE = {85, 86}
 """IndexOptionsConflict and IndexKeySpecsConflict."""
@@ -67,22 +67,32 @@ def open_collection(client: MongoClient[Any], database_name: str, collection_nam
 
 def prepare(collection: Sessions, metadata_fields: Sequence[str]) -> None:
     """Make sure of the server's version and of the indexes, once per process, client and collection."""
-    place = (collection.database.name, collection.name, *metadata_fields)
+    indexes = [
+        ("created_at",),
+        ("updated_at", "_id"),
+        ("owner", "updated_at", "_id"),
+        ("application_name", "updated_at", "_id"),
+        ("expires_at",),
+        *((f"metadata.{name}",) for name in metadata_fields),
+    ]
+    _prepare(collection, indexes, metadata_fields)
+
+
+def prepare_archive(collection: Sessions) -> None:
+    """Make sure of the archive's indexes, once per process, client and collection."""
+    _prepare(collection, [("session_ids", "agent_id", "digest")])
+
+
+def _prepare(collection: Sessions, indexes: Sequence[tuple[str, ...]], named: Sequence[str] = ()) -> None:
+    place = (collection.database.name, collection.name, *named)
     client = collection.database.client
     with _preparing:
         prepared = _prepared.setdefault(client, _Prepared())
     if place in prepared.places:
         return
-    indexes = [
-        IndexModel([("created_at", 1)]),
-        IndexModel([("updated_at", 1), ("_id", 1)]),
-        *(_updated_index_of(field) for field in ("owner", "application_name")),
-        IndexModel([("expires_at", 1)]),
-        *(IndexModel([(f"metadata.{name}", 1)]) for name in metadata_fields),
-    ]
     with prepared.lock:
         if place not in prepared.places:
-            _create(collection, indexes)
+            _create(collection, [_index(fields) for fields in indexes])
             check_server(client)
             prepared.places.add(place)
 
@@ -103,9 +113,12 @@ def _create(collection: Sessions, indexes: list[IndexModel]) -> None:
                 raise
 
 
-def _updated_index_of(field: str) -> IndexModel:
-    """Sessions with a field, by their last change. Those without it need no entry: every write would renew it."""
-    return IndexModel([(field, 1), ("updated_at", 1), ("_id", 1)], partialFilterExpression={field: {"$exists": True}})
+def _index(fields: tuple[str, ...]) -> IndexModel:
+    options: dict[str, Any] = {}
+    if fields[0] in ("owner", "application_name"):
+        # Sessions without it need no entry: every write would renew it.
+        options["partialFilterExpression"] = {fields[0]: {"$exists": True}}
+    return IndexModel([(field, 1) for field in fields], **options)
 
 
 def max_concurrency(client: MongoClient[Any]) -> int:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -11,16 +13,18 @@ import pymongo
 from pymongo import MongoClient
 from pymongo.errors import (
     AutoReconnect,
+    ConnectionFailure,
     DocumentTooLarge,
     DuplicateKeyError,
     ExecutionTimeout,
+    OperationFailure,
     PyMongoError,
     WriteConcernError,
-    WriteError,
 )
 from pymongo.read_concern import ReadConcern
-from pymongo.results import UpdateResult
 
+from .archive import Archive, room_for
+from .codec import size
 from .documents import addresses, aware, valid_session_id
 from .errors import (
     SessionBusyError,
@@ -31,15 +35,20 @@ from .errors import (
 )
 from .mongodb_collection import max_concurrency, noted, open_collection, prepare
 from .mongodb_commands import (
-    GONE,
     TOO_LARGE,
+    Tail,
+    Window,
+    claim_filter,
+    claim_update,
     commit_filter,
     commit_update,
+    external_of,
     load_projection,
-    loaded_agent,
+    measured,
+    new_session,
     standing_projection,
 )
-from .store import Commit, LoadedAgent, Part
+from .store import Claim, Commit, Committed, LoadedAgent, Part
 
 __all__ = ["MongoDBSessionStore"]
 
@@ -78,115 +87,238 @@ class MongoDBSessionStore:
         self.client = client
         self.metadata_fields = tuple(metadata_fields or ())
         self.collection = open_collection(client, database_name, collection_name)
+        self.archive = Archive(self.collection)
 
     @property
     def max_concurrency(self) -> int:
         """The size of the client's connection pool."""
         return max_concurrency(self.client)
 
+    @property
+    def outages(self) -> tuple[type[Exception], ...]:
+        """What the driver raises while the server cannot be reached or cannot write."""
+        return (ConnectionFailure, *_IN_DOUBT)
+
     def load(self, session_id: str, agent_id: str, part: Part = "agents") -> LoadedAgent:
-        """See :class:`~mongodb_session_manager.SessionStore`. One find."""
-        places = addresses(part, agent_id)
-        projection = load_projection(places, graph=part == "multi_agents")
+        """See :class:`~mongodb_session_manager.SessionStore`. One find; more for what lies in the archive."""
         with noted(session_id):
             prepare(self.collection, self.metadata_fields)
-            return loaded_agent(self.collection.find_one({"_id": session_id}, projection), places, agent_id)
+            places = addresses(part, agent_id)
+            return self.archive.load(session_id, agent_id, places, graph=part == "multi_agents")
 
     def messages(self, session_id: str, agent_id: str, offset: int = 0, limit: int | None = None) -> LoadedAgent:
-        """See :class:`~mongodb_session_manager.SessionStore`. One find."""
-        places = addresses("agents", agent_id)
-        projection = load_projection(places, window=(offset, limit))
+        """See :class:`~mongodb_session_manager.SessionStore`. One find; more for what lies in the archive."""
+        window = Window(start=offset, stop=None if limit is None else offset + limit)
         with noted(session_id):
-            return loaded_agent(self.collection.find_one({"_id": session_id}, projection), places, agent_id)
+            return self.archive.load(session_id, agent_id, addresses("agents", agent_id), window)
 
-    def commit(self, session_id: str, commit: Commit, turn_timeout: float) -> datetime | None:
-        """See :class:`~mongodb_session_manager.SessionStore`. One update; a read more when it is refused."""
-        if commit.remains:
-            self._remove_remains(session_id)
-        condition = commit_filter(valid_session_id(session_id), commit, turn_timeout)
-        update = commit_update(session_id, commit)
+    def commit(self, session_id: str, commit: Commit, turn_timeout: float) -> Committed:
+        """See :class:`~mongodb_session_manager.SessionStore`.
+
+        One update; a read more when it is refused. Three commands when older messages move into the archive, two more
+        for each large value.
+        """
+        valid_session_id(session_id)
+        with noted(session_id):
+            if commit.remains:
+                self.archive.finish_deletion(session_id)
+            try:
+                if any("message" in fields for fields in commit.changes.values()):
+                    return self._change(session_id, commit, turn_timeout)
+                return self._append(session_id, commit, turn_timeout)
+            except (DocumentTooLarge, OperationFailure) as error:
+                if isinstance(error, DocumentTooLarge) or error.code in TOO_LARGE:
+                    raise _too_large(session_id, commit) from error
+                raise
+
+    def _append(self, session_id: str, commit: Commit, turn_timeout: float) -> Committed:
+        tail: Tail = commit.at
+        messages = [self.archive.take_out(session_id, commit.agent_id, message) for message in commit.messages]
+        commit = replace(commit, messages=messages)
+        added = sum(map(size, messages))
+        spill = None
+        after = replace(
+            tail,
+            size=(tail.size or 0) + len(messages) if commit.part == "agents" else tail.size,
+            bytes=tail.bytes + added,
+            document_bytes=tail.document_bytes + added,
+        )
+        if messages and after.bytes > room_for(tail) and (spilled := self.archive.spill(session_id, commit, messages)):
+            spill, after = spilled
+        condition = commit_filter(session_id, commit, turn_timeout)
+        update = commit_update(session_id, commit, spill)
+        found = self._apply(session_id, commit, condition, update, turn_timeout)
+        if isinstance(found, Tail):
+            return Committed(at=found)
+        return Committed(at=after, created_at=update["$setOnInsert"]["created_at"] if found else None)
+
+    def _change(self, session_id: str, commit: Commit, turn_timeout: float) -> Committed:
+        """Replace messages. The turn is held until the archive has followed, so that nobody changes it meanwhile."""
+        tail: Tail = commit.at
+        changes = {
+            position: self.archive.take_out(session_id, commit.agent_id, fields)
+            for position, fields in commit.changes.items()
+        }
+        stored = {position: fields for position, fields in changes.items() if position >= tail.archived}
+        archived = {position: fields for position, fields in changes.items() if position < tail.archived}
+        # Sent again after a doubt, the first step may find the last one done.
+        revision = commit.revision if commit.holds else f"{commit.revision}-held"
+        held = replace(commit, changes=stored, holds=True, revision=revision)
+        condition = commit_filter(session_id, held, turn_timeout)
+        projection = external_of(f"{tail.address}.messages", [position - tail.archived for position in stored])
+        update = commit_update(session_id, held)
+        found = self._apply(session_id, held, condition, update, turn_timeout, projection, commit.revision)
+        if archived:
+            self.archive.rewrite(session_id, tail.address, archived)
+        if isinstance(found, dict):
+            self.archive.discard(session_id, found["external"])
+        if not commit.holds:
+            release = replace(held, expected=held.revision, revision=commit.revision, holds=False, changes={})
+            self._append(session_id, release, turn_timeout)
+        grown = sum(map(size, stored.values()))
+        return Committed(at=replace(tail, bytes=tail.bytes + grown, document_bytes=tail.document_bytes + grown))
+
+    def _apply(
+        self,
+        session_id: str,
+        commit: Commit,
+        condition: dict[str, Any],
+        update: dict[str, Any],
+        turn_timeout: float,
+        projection: dict[str, Any] | None = None,
+        done: str | None = None,
+    ) -> Tail | dict[str, Any] | bool:
+        """Send a compare-and-set until it is applied or refused.
+
+        Args:
+            session_id: The session.
+            commit: What it is about.
+            condition: The compare.
+            update: The set.
+            turn_timeout: Seconds after which another owner's turn has expired.
+            projection: What to return of the document as it was before.
+            done: Another revision that tells that it was applied.
+
+        Returns:
+            Whether it created the session; with a projection, what the document held before; after a doubt, how the
+            agent is kept now.
+        """
         doubt: PyMongoError | None = None
         for attempt in range(_ATTEMPTS):
             try:
-                result = self._update(session_id, commit, condition, update)
-                if result.upserted_id is not None:
-                    created_at: datetime = update["$setOnInsert"]["created_at"]
-                    return created_at
-                if result.matched_count:
-                    return None
+                if projection is not None:
+                    before = self.collection.find_one_and_update(condition, update, projection)
+                    if before is not None:
+                        return before
+                else:
+                    result = self.collection.update_one(condition, update, upsert=commit.create)
+                    if result.upserted_id is not None or result.matched_count:
+                        return result.upserted_id is not None
             except DuplicateKeyError:
                 pass  # Somebody was first; who, the next read tells.
             except _IN_DOUBT as error:
                 doubt = error
                 time.sleep(attempt * _PAUSE)
-            if self._is_applied(session_id, commit, turn_timeout, doubt):
-                return None
+            if applied := self._applied(session_id, commit, {commit.revision, done or commit.revision}, turn_timeout, doubt):
+                return applied
         raise doubt or _conflict(session_id, commit)
 
-    def _update(
-        self, session_id: str, commit: Commit, condition: dict[str, Any], update: dict[str, Any]
-    ) -> UpdateResult:
-        try:
-            with noted(session_id):
-                return self.collection.update_one(condition, update, upsert=commit.create)
-        except (DocumentTooLarge, WriteError) as error:
-            if isinstance(error, WriteError) and error.code not in TOO_LARGE:
-                raise
-            raise _too_large(session_id, commit) from error
-
-    def _is_applied(self, session_id: str, commit: Commit, turn_timeout: float, doubt: PyMongoError | None) -> bool:
-        """Whether the commit is in the database already. ``False``: send it again; otherwise it is refused."""
+    def _applied(
+        self,
+        session_id: str,
+        commit: Commit,
+        done: set[str],
+        turn_timeout: float,
+        doubt: PyMongoError | None,
+    ) -> Tail | None:
+        """How the agent is kept if the commit is in the database. ``None``: send it again; otherwise it is refused."""
         # After a doubt only what a majority holds counts; the primary's own copy may still be rolled back.
         concern = ReadConcern("majority" if doubt else "local")
         try:
             standing = self.collection.with_options(read_concern=concern).find_one(
-                {"_id": session_id}, standing_projection(commit.address)
+                {"_id": session_id}, standing_projection(commit.at.address)
             )
         except PyMongoError as error:
             raise doubt or error from None
-        if standing is None or standing.get("gone") or _is_later(standing, commit):
+        if standing is None or not _is_meant(standing, commit.created_at):
             if commit.create:
-                return False
-            raise SessionNotFoundError(
-                f"session {session_id!r} was deleted; start a new one", session_id=session_id, agent_id=commit.agent_id
-            )
-        if standing.get("revision") == commit.revision:
-            return True
-        wait = turn_timeout - (standing.get("age_ms") or 0) / 1000
-        if standing.get("owner") not in (None, commit.owner) and wait > 0:
-            raise _busy(session_id, commit, wait)
+                return None
+            raise _gone(session_id, commit.agent_id)
+        if standing.get("revision") in done:
+            return measured(standing["tail"], commit.at.address, standing)
+        wait = _wait(standing, commit.owner, turn_timeout)
+        if wait > 0:
+            raise _busy(session_id, commit.agent_id, wait)
         if standing.get("revision") != commit.expected:
             # Who found nothing has no history that could have moved on: somebody else was first.
-            raise _busy(session_id, commit, 0.0) if commit.create else _conflict(session_id, commit)
-        return False
+            raise _busy(session_id, commit.agent_id, 0.0) if commit.create else _conflict(session_id, commit)
+        return None
 
-    def renew(self, session_id: str, address: str, owner: str) -> bool:
+    def claim(self, session_id: str, claim: Claim, turn_timeout: float) -> LoadedAgent:
+        """See :class:`~mongodb_session_manager.SessionStore`. One findAndModify; three more for a new session."""
+        tail: Tail = claim.at
+        places = [tail.address]
+        projection = load_projection(places, graph=claim.part == "multi_agents")
+        condition = claim_filter(session_id, claim, turn_timeout)
+        with noted(session_id):
+            for _ in range(_ATTEMPTS):
+                before = self.collection.find_one_and_update(condition, claim_update(claim), projection)
+                if before is not None:
+                    return self.archive.read(session_id, claim.agent_id, places, before)
+                standing = self.collection.find_one({"_id": session_id}, standing_projection(tail.address))
+                if not _is_meant(standing, claim.created_at):
+                    if claim.session is None:
+                        raise _gone(session_id, claim.agent_id)
+                    self._create_claimed(session_id, claim)
+                elif standing and (wait := _wait(standing, claim.owner, turn_timeout)) > 0:
+                    raise _busy(session_id, claim.agent_id, wait)
+        raise _busy(session_id, claim.agent_id, 0.0)
+
+    def _create_claimed(self, session_id: str, claim: Claim) -> None:
+        """Create the session with the turn taken, unless another writer does so now."""
+        self.archive.finish_deletion(session_id)
+        update = {**claim_update(claim), "$setOnInsert": new_session(session_id, claim.session or {})}
+        absent = {"_id": session_id, f"{claim.at.address}.turn": {"$exists": False}}
+        with suppress(DuplicateKeyError):
+            self.collection.update_one(absent, update, upsert=True)
+
+    def renew(self, session_id: str, at: Tail, owner: str) -> bool:
         """See :class:`~mongodb_session_manager.SessionStore`. One findAndModify, given up after five seconds."""
         with noted(session_id), pymongo.timeout(5):
             turn = self.collection.find_one_and_update(
-                {"_id": session_id, f"{address}.turn.owner": owner},
-                {"$currentDate": {f"{address}.turn.stamp": True}},
+                {"_id": session_id, f"{at.address}.turn.owner": owner},
+                {"$currentDate": {f"{at.address}.turn.stamp": True}},
                 projection={"_id": 1},
             )
         return turn is not None
 
-    def _remove_remains(self, session_id: str) -> None:
-        with noted(session_id):
-            self.collection.delete_one({"_id": session_id, "$expr": GONE})
+
+def _is_meant(standing: Mapping[str, Any] | None, created_at: datetime | None) -> bool:
+    """Whether the session is there, and not another one under the same id."""
+    if standing is None or standing.get("gone"):
+        return False
+    found = standing.get("created_at")
+    return created_at is None or (isinstance(found, datetime) and aware(found) == created_at)
 
 
-def _is_later(standing: dict[str, Any], commit: Commit) -> bool:
-    """Whether this is another session than the one that the commit means, under the same id."""
-    created_at = standing.get("created_at")
-    created_at = aware(created_at) if isinstance(created_at, datetime) else None
-    return commit.created_at is not None and created_at != commit.created_at
+def _wait(standing: Mapping[str, Any], owner: str, turn_timeout: float) -> float:
+    """Seconds until the turn of another owner expires, 0 or less when there is none."""
+    if standing.get("owner") in (None, owner):
+        return 0.0
+    return turn_timeout - (standing.get("age_ms") or 0) / 1000
 
 
-def _busy(session_id: str, commit: Commit, wait: float) -> SessionError:
+def _gone(session_id: str, agent_id: str) -> SessionError:
+    return SessionNotFoundError(
+        f"session {session_id!r} was deleted; start a new one", session_id=session_id, agent_id=agent_id
+    )
+
+
+def _busy(session_id: str, agent_id: str, wait: float) -> SessionError:
     return SessionBusyError(
-        f"another turn of agent {commit.agent_id!r} in session {session_id!r} is running; try again when it has ended",
+        f"another turn of agent {agent_id!r} in session {session_id!r} is running; try again when it has ended",
         session_id=session_id,
-        agent_id=commit.agent_id,
+        agent_id=agent_id,
         retry_after=max(wait, 0.0),
     )
 

@@ -20,13 +20,15 @@ from strands.types.session import SessionMessage
 from . import documents
 from .errors import SessionConflictError, SessionError, SessionTooLargeError
 from .metrics import Counters, difference, turn_metrics
-from .store import Commit, LoadedAgent, Part
+from .store import Commit, Committed, LoadedAgent, Part
 
 __all__ = ["Invocation", "Record"]
 
 _LARGEST_STATE = 12 * 1024 * 1024
-_TAIL = 200
-"""Messages kept in memory by an agent that lives on for many turns."""
+_MOST_KEPT = 200
+_MOST_KEPT_BYTES = 1024 * 1024
+_NEWEST = 40
+"""An agent that lives on for many turns lets all but its newest messages go when it has kept so many."""
 
 
 @dataclass(eq=False, slots=True)
@@ -43,7 +45,7 @@ class Record:
     is never held while anything waits, so that an event loop may record while a flush runs.
 
     Attributes:
-        loaded: What the store read last; ``revision``, ``size`` and ``count`` move on with every flush.
+        loaded: What the store read last; ``at``, ``revision`` and ``count`` move on with every flush.
         owner: The token under which this agent holds turns.
         refusal: Why nothing of this agent is written any more until it is reloaded.
         unfinished: A commit whose outcome is not known; it is sent again before anything else.
@@ -93,6 +95,7 @@ class Record:
             self._data: dict[str, Any] = {}
             self._messages: list[tuple[dict[str, Any], Message]] = []
             self._changes: dict[int, dict[str, Any]] = {}
+            self._kept_bytes = 0
             self._turn_start = self.next_position
             self._turn_counted = dict(self._counters)
 
@@ -320,9 +323,8 @@ class Record:
         return Commit(
             part=self.part,
             agent_id=self.agent_id,
-            address=self.loaded.address,
+            at=self.loaded.at,
             expected=self.loaded.revision,
-            size=self.loaded.size,
             revision=secrets.token_urlsafe(12),
             owner=self.owner,
             contested=self.loaded.turn,
@@ -350,7 +352,7 @@ class Record:
         self._messages[-1][0].update(fields)
         return {}
 
-    def applied(self, commit: Commit, sent_at: float) -> None:
+    def applied(self, commit: Commit, committed: Committed, sent_at: float) -> None:
         """The database holds this commit, sent then on the monotonic clock."""
         with self._lock:
             self.unfinished = None
@@ -358,9 +360,7 @@ class Record:
             loaded.found, loaded.remains = True, False
             loaded.revision, loaded.turn = commit.revision, False
             loaded.data = self._known
-            if self.part == "agents":
-                loaded.size = (loaded.size or 0) + len(commit.messages)
-                loaded.count = commit.count
+            loaded.at, loaded.count = committed.at, commit.count
             del self._messages[: len(commit.messages)]
             self._keep(commit)
             for name, value in commit.totals.items():
@@ -375,8 +375,10 @@ class Record:
             if position >= loaded.first:
                 loaded.messages[position - loaded.first].update(fields)
         loaded.messages += [dict(document) for document in commit.messages]
-        surplus = len(loaded.messages) - _TAIL
-        if surplus > 0:
+        self._kept_bytes += sum(map(_size, commit.messages))
+        if len(loaded.messages) > _MOST_KEPT or self._kept_bytes > _MOST_KEPT_BYTES:
+            self._kept_bytes = 0
+            surplus = max(0, len(loaded.messages) - _NEWEST)
             del loaded.messages[:surplus]
             loaded.first += surplus
 

@@ -15,11 +15,12 @@ from pymongo.errors import DocumentTooLarge, DuplicateKeyError, OperationFailure
 from strands.types.session import SessionMessage
 
 from .aio import Awaitables
+from .archive import Archive
 from .codec import TAG, decode, encode, size
 from .documents import addresses, aware, session_message, valid_session_id
 from .errors import SessionError, SessionNotFoundError, SessionTooLargeError
 from .mongodb_collection import Sessions, background_of, noted, open_collection, prepare
-from .mongodb_commands import GONE, TOO_LARGE, load_projection, loaded_agent, new_session
+from .mongodb_commands import GONE, TOO_LARGE, Window, alive, message_count, new_session
 from .store import AgentSummary, SessionPage, SessionSummary
 
 __all__ = ["MongoDBSessionCatalogue"]
@@ -49,6 +50,7 @@ class MongoDBSessionCatalogue:
         )
         # Lists and histories are read as the client says, all else from the primary.
         self._lists = self.collection.with_options(read_preference=client.read_preference)
+        self._archive = Archive(self.collection)
 
     @cached_property
     def aio(self) -> Awaitables:
@@ -72,11 +74,17 @@ class MongoDBSessionCatalogue:
         document |= {"_id": session_id, "updated_at": document["created_at"], "metadata": encode(dict(metadata or {}))}
         try:
             with noted(session_id):
-                self.collection.delete_one({"_id": session_id, "$expr": GONE})
-                self.collection.insert_one(document)
+                self._insert(document)
         except DuplicateKeyError as error:
             raise SessionError(f"session {session_id!r} exists already", session_id=session_id) from error
         return _summary(document)
+
+    def _insert(self, document: dict[str, Any]) -> None:
+        try:
+            self.collection.insert_one(document)
+        except DuplicateKeyError:
+            self._archive.finish_deletion(document["_id"])
+            self.collection.insert_one(document)
 
     def get(self, session_id: str) -> SessionSummary | None:
         """See :class:`~mongodb_session_manager.SessionCatalogue`. One find."""
@@ -102,7 +110,7 @@ class MongoDBSessionCatalogue:
             raise ValueError(f"limit must be at least 1, not {limit}")
         self._prepare()
         condition: dict[str, Any] = {
-            **_alive(),
+            **alive(),
             **{
                 name: value
                 for name, value in {"owner": owner, "application_name": application_name}.items()
@@ -125,15 +133,27 @@ class MongoDBSessionCatalogue:
         """
         if offset < 0 or (limit is not None and limit < 0):
             raise ValueError(f"limit and offset must not be negative: limit={limit}, offset={offset}")
-        places = addresses("agents", agent_id)
+        window = Window(start=offset, stop=None if limit is None else offset + limit)
+        return self._messages(session_id, agent_id, window)
+
+    def messages_before(
+        self, session_id: str, agent_id: str = "default", *, position: int | None = None, limit: int = 50
+    ) -> list[SessionMessage]:
+        """See :class:`~mongodb_session_manager.SessionCatalogue`. One find; one more for what lies in the archive.
+
+        Raises:
+            ValueError: ``position`` is negative or ``limit`` below 1.
+        """
+        if limit < 1 or (position is not None and position < 0):
+            raise ValueError(f"position must not be negative and limit at least 1: position={position}, limit={limit}")
+        return self._messages(session_id, agent_id, Window(stop=position, limit=limit))
+
+    def _messages(self, session_id: str, agent_id: str, window: Window) -> list[SessionMessage]:
         with noted(session_id):
-            document = self._lists.find_one({"_id": session_id}, load_projection(places, window=(offset, limit)))
-        agent = loaded_agent(document, places, agent_id)
+            agent = Archive(self._lists).load(session_id, agent_id, addresses("agents", agent_id), window)
         if not agent.found:
             raise _unknown(session_id)
-        if limit == 0:
-            return []
-        return [session_message(stored, offset + index) for index, stored in enumerate(agent.messages)]
+        return [session_message(stored, agent.first + index) for index, stored in enumerate(agent.messages)]
 
     def patch(
         self, session_id: str, *, title: str | None = None, metadata: Mapping[str, Any] | None = None
@@ -152,7 +172,7 @@ class MongoDBSessionCatalogue:
     def delete(self, session_id: str) -> bool:
         """See :class:`~mongodb_session_manager.SessionCatalogue`."""
         with noted(session_id):
-            return self.collection.delete_one({"_id": session_id}).deleted_count == 1
+            return self._archive.delete(session_id)
 
     def clear_turns(self) -> int:
         """See :class:`~mongodb_session_manager.SessionCatalogue`."""
@@ -303,9 +323,9 @@ class MongoDBSessionCatalogue:
     ) -> _Written | None:
         """What was written; ``None`` when there was no such session and it may not be created."""
         self._prepare()
-        alive = {"_id": session_id, **_alive(), **(condition or {})}
+        meant = {"_id": session_id, **alive(), **(condition or {})}
         if created_at is not None:
-            alive["created_at"] = created_at
+            meant["created_at"] = created_at
         update = {**update, "$currentDate": {"updated_at": True}}
         if create is not None:
             set_already = {name.partition(".")[0] for fields in update.values() for name in fields}
@@ -315,11 +335,11 @@ class MongoDBSessionCatalogue:
             for _ in range(2):
                 try:
                     written = self.collection.find_one_and_update(
-                        alive, update, _CREATED_AT, upsert=create is not None, return_document=ReturnDocument.AFTER
+                        meant, update, _CREATED_AT, upsert=create is not None, return_document=ReturnDocument.AFTER
                     )
                 except DuplicateKeyError:
                     # Another writer has made the session meanwhile, or what lies under its id reads as absent.
-                    self.collection.delete_one({"_id": session_id, "$expr": GONE})
+                    self._archive.finish_deletion(session_id)
                 except (DocumentTooLarge, OperationFailure) as error:
                     if isinstance(error, DocumentTooLarge) or error.code in TOO_LARGE:
                         raise SessionTooLargeError(
@@ -357,11 +377,6 @@ def _when(document: Mapping[str, Any]) -> datetime | None:
     return aware(created_at) if isinstance(created_at, datetime) else None
 
 
-def _alive() -> dict[str, Any]:
-    """A condition: the session does not read as absent."""
-    return {"deleting": {"$exists": False}, "$nor": [{"expires_at": {"$lte": datetime.now(UTC)}}]}
-
-
 _WITHOUT_TURN: dict[str, Any] = {
     "$cond": [
         {"$eq": [{"$type": "$$a.v"}, "object"]},
@@ -376,8 +391,13 @@ _AGENT_FIELDS: dict[str, Any] = {
         {"$eq": [{"$type": "$$a.v"}, "object"]},
         {
             "$mergeObjects": [
-                {"$unsetField": {"field": "messages", "input": "$$a.v"}},
-                {"size": {"$cond": [{"$isArray": "$$a.v.messages"}, {"$size": "$$a.v.messages"}, 0]}},
+                {
+                    "$unsetField": {
+                        "field": "messages",
+                        "input": {"$unsetField": {"field": "archive", "input": "$$a.v"}},
+                    }
+                },
+                {"size": message_count("$$a.v")},
             ]
         },
         None,
@@ -399,12 +419,7 @@ _SUMMARY: dict[str, Any] = {
 
 
 def _agent_summary_expression(place: str) -> dict[str, Any]:
-    array = f"${place}.messages"
-    return {
-        "agent_data": f"${place}.agent_data",
-        "totals": f"${place}.totals",
-        "size": {"$cond": [{"$isArray": array}, {"$size": array}, 0]},
-    }
+    return {"agent_data": f"${place}.agent_data", "totals": f"${place}.totals", "size": message_count(f"${place}")}
 
 
 def _summary(document: Mapping[str, Any]) -> SessionSummary:

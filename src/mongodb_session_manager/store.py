@@ -16,7 +16,9 @@ from strands.types.session import SessionMessage
 
 __all__ = [
     "AgentSummary",
+    "Claim",
     "Commit",
+    "Committed",
     "LoadedAgent",
     "Part",
     "SessionCatalogue",
@@ -33,7 +35,7 @@ class LoadedAgent:
     """One agent of one session, as the store read it.
 
     Attributes:
-        address: Where the store keeps it; only the store can read this.
+        at: Where and how the store keeps it; only the store can read this.
         found: Whether the session exists at all, with this agent or without.
         remains: The session reads as absent, but an expired or half-deleted document still lies under its id.
         created_at: When the session was created; tells it from a later one under the same id.
@@ -42,13 +44,12 @@ class LoadedAgent:
         revision: The token that the last flush left, ``None`` before the first.
         turn: Whether somebody's turn is stored. As every claim and release leaves a new revision, no turn at this
             revision means none as long as it stands.
-        size: Length of the stored array of messages, ``None`` where it found no array.
         count: Length of the history.
         first: Position in the history of the first of ``messages``.
         messages: The newest messages as stored, at least all that the conversation manager kept.
     """
 
-    address: str
+    at: Any
     found: bool = False
     remains: bool = False
     created_at: datetime | None = None
@@ -56,7 +57,6 @@ class LoadedAgent:
     dates: dict[str, Any] = field(default_factory=dict)
     revision: str | None = None
     turn: bool = False
-    size: int | None = None
     count: int = 0
     first: int = 0
     messages: list[dict[str, Any]] = field(default_factory=list)
@@ -69,9 +69,8 @@ class Commit:
     Attributes:
         part: Whether an agent or a graph changes.
         agent_id: Whose change it is, for errors.
-        address: From the load.
+        at: From the load, or from the commit before. The history must be as long as it says.
         expected: The revision that must be stored now, ``None`` for none.
-        size: The length that the array of messages must have now, ``None`` for no array.
         revision: The random token that this change leaves behind.
         owner: Who writes.
         contested: Whether there may be another owner's turn at the expected revision; it refuses the change unless it
@@ -85,15 +84,14 @@ class Commit:
         data: Changed fields of ``agent_data`` (of a graph: its ``state``).
         count: Length of the history afterwards.
         messages: Messages to append. Empty when ``changes`` is not.
-        changes: Changed fields of stored messages by position in the stored array.
+        changes: Changed fields of stored messages by position in the history.
         totals: What to add to the totals.
     """
 
     part: Part
     agent_id: str
-    address: str
+    at: Any
     expected: str | None
-    size: int | None
     revision: str
     owner: str
     contested: bool
@@ -110,6 +108,42 @@ class Commit:
     totals: Mapping[str, int]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """Taking the turn of one agent before anything of it is written.
+
+    Attributes:
+        part: Whether it is an agent's or a graph's.
+        agent_id: Whose turn, for errors.
+        at: From the load.
+        revision: The random token that the claim leaves behind.
+        owner: Who takes it.
+        created_at: When the session was created, which tells it from a later one under its id; ``None`` if unknown.
+        session: If the session may be created, the fields that it then starts with.
+    """
+
+    part: Part
+    agent_id: str
+    at: Any
+    revision: str
+    owner: str
+    created_at: datetime | None
+    session: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Committed:
+    """A commit was applied.
+
+    Attributes:
+        at: Where and how the agent is kept now.
+        created_at: When the session was created, if this commit created it.
+    """
+
+    at: Any
+    created_at: datetime | None = None
+
+
 class SessionStore(Protocol):
     """What a turn needs of a database. Thread-safe; every call may block."""
 
@@ -117,19 +151,20 @@ class SessionStore(Protocol):
     def max_concurrency(self) -> int:
         """How many calls it can serve at once."""
 
+    @property
+    def outages(self) -> tuple[type[Exception], ...]:
+        """Errors that mean: the database cannot be reached now. Trying again may help."""
+
     def load(self, session_id: str, agent_id: str, part: Part = "agents") -> LoadedAgent:
         """Read one agent and the newest of its messages."""
 
-    def commit(self, session_id: str, commit: Commit, turn_timeout: float) -> datetime | None:
+    def commit(self, session_id: str, commit: Commit, turn_timeout: float) -> Committed:
         """Apply a change durably, or raise and change nothing.
 
         Args:
             session_id: The session.
             commit: What to change and what must hold.
             turn_timeout: Seconds after which another owner's turn has expired.
-
-        Returns:
-            ``created_at`` of the session when this call created it.
 
         Raises:
             SessionBusyError: Another owner's turn is running.
@@ -138,10 +173,26 @@ class SessionStore(Protocol):
             SessionTooLargeError: The database cannot hold it.
         """
 
+    def claim(self, session_id: str, claim: Claim, turn_timeout: float) -> LoadedAgent:
+        """Take the turn of one agent and read it, in one step.
+
+        Args:
+            session_id: The session.
+            claim: Who takes it.
+            turn_timeout: Seconds after which another owner's turn has expired.
+
+        Returns:
+            The agent as it was before. Its revision is that of the claim from now on.
+
+        Raises:
+            SessionBusyError: Another owner's turn is running.
+            SessionNotFoundError: The session is gone and may not be created.
+        """
+
     def messages(self, session_id: str, agent_id: str, offset: int = 0, limit: int | None = None) -> LoadedAgent:
         """Read one agent with other messages than a load: those from a position on, oldest first."""
 
-    def renew(self, session_id: str, address: str, owner: str) -> bool:
+    def renew(self, session_id: str, at: Any, owner: str) -> bool:
         """Extend the owner's turn. ``False`` when the turn is not his any more."""
 
 
@@ -223,6 +274,14 @@ class SessionCatalogue(Protocol):
         self, session_id: str, agent_id: str = "default", *, limit: int | None = None, offset: int = 0
     ) -> list[SessionMessage]:
         """Messages of one agent, oldest first."""
+
+    def messages_before(
+        self, session_id: str, agent_id: str = "default", *, position: int | None = None, limit: int = 50
+    ) -> list[SessionMessage]:
+        """The last messages before a position, ``None`` for the end of the history; oldest first.
+
+        So a front end pages backwards: the next page is the one before the first id of this page.
+        """
 
     def patch(
         self, session_id: str, *, title: str | None = None, metadata: Mapping[str, Any] | None = None

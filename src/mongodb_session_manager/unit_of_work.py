@@ -163,7 +163,7 @@ class UnitOfWork(SessionRepository):
     def _send(self, record: Record, commit: Commit) -> None:
         sent_at = time.monotonic()
         try:
-            created_at = self.store.commit(self.session_id, commit, self.turn_timeout)
+            committed = self.store.commit(self.session_id, commit, self.turn_timeout)
         except SessionError as error:
             if record.claimed and isinstance(error, SessionBusyError):
                 # To wait is no remedy for who had the turn and lost it: the history moves on.
@@ -172,9 +172,8 @@ class UnitOfWork(SessionRepository):
                 raise lost from error
             record.refuse(error)
             raise
-        record.applied(commit, sent_at)
-        self.found = True
-        self.created_at = self.created_at or created_at
+        record.applied(commit, committed, sent_at)
+        self.seen(committed.created_at)
 
     def renew(self, record: Record) -> bool:
         """Extend the turn of one agent, unless it ended meanwhile. ``False`` when another writer has it."""
@@ -184,7 +183,7 @@ class UnitOfWork(SessionRepository):
             sent_at = time.monotonic()
             if not record.claimed:
                 return True
-            if not self.store.renew(self.session_id, record.loaded.address, record.owner):
+            if not self.store.renew(self.session_id, record.loaded.at, record.owner):
                 return False
             record.stamped = sent_at
             return True

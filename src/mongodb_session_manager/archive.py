@@ -1,0 +1,342 @@
+"""What a session's document does not hold: older messages in buckets, and large values.
+
+A second collection, named after the first with ``_archive``::
+
+    { _id, session_ids: [ … ], agent_id, first, messages: [ … ], bytes }           # a bucket of older messages
+    { _id, session_ids: [ … ], digest, ids: [ … ], used_at, bytes, value }         # a large value, or its first part
+    { _id, session_ids: [ … ], used_at, bytes, value }                             # a further part of one
+
+Every attempt to write inserts under new ids, and what no session's document lists does not exist: a crash or a refused
+change leaves garbage, never data. A value that a session has already is listed again instead of stored again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import bson
+from bson import ObjectId
+from pymongo import ReadPreference
+
+from .codec import encode, size
+from .errors import SessionError
+from .large_values import put_back, take_out
+from .mongodb_collection import Sessions, prepare_archive
+from .mongodb_commands import (
+    GONE,
+    Spill,
+    Tail,
+    Window,
+    buckets_of,
+    external_of,
+    load_projection,
+    loaded_agent,
+    message_update,
+    whole_tail,
+)
+from .store import Commit, LoadedAgent
+
+__all__ = ["Archive", "listed", "room_for"]
+
+_LARGEST_BUCKET = 1024 * 1024
+_LARGEST_PART = 12 * 1024 * 1024
+
+_LARGEST_TAIL = 256 * 1024
+_LARGEST_TAIL_OF_MANY = 64 * 1024
+_MANY = 4 * 1024 * 1024
+"""Bytes of messages that the document holds for one agent; less when the document as a whole is large."""
+
+_FEWEST_KEPT = 40
+"""Messages that stay in the document where they fit: as many as a conversation manager keeps by default."""
+
+
+def room_for(tail: Tail) -> int:
+    """How many bytes of messages a document may hold for an agent."""
+    return _LARGEST_TAIL_OF_MANY if tail.document_bytes > _MANY else _LARGEST_TAIL
+
+
+class _Cut(NamedTuple):
+    """Which messages go into buckets, and which stay in the document."""
+
+    archived: list[dict[str, Any]]
+    kept: list[dict[str, Any]]
+
+
+def _cut_tail(messages: list[dict[str, Any]], room: int) -> _Cut:
+    """_Cut messages so that the newest of them take half of the room, or ``_FEWEST_KEPT`` of them three quarters."""
+    kept = taken = 0
+    for message in reversed(messages):
+        taken += size(message)
+        if kept and taken > (room // 2 if kept >= _FEWEST_KEPT else room * 3 // 4):
+            break
+        kept += 1
+    return _Cut(messages[: len(messages) - kept], messages[len(messages) - kept :])
+
+
+def listed(value: Any) -> Iterator[ObjectId]:
+    """The ids of all documents of the archive that a session's document, or any part of one, lists."""
+    if isinstance(value, list):
+        for each in value:
+            yield from listed(each)
+    if isinstance(value, dict):
+        for name, below in value.items():
+            if name in ("message", "redact_message", "agent_data"):
+                continue
+            if name == "id" and isinstance(below, ObjectId):
+                yield below
+            elif name == "ids" and isinstance(below, list):
+                yield from below
+            else:
+                yield from listed(below)
+
+
+def _groups(messages: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """Messages in groups of at most ``_LARGEST_BUCKET`` bytes."""
+    group: list[dict[str, Any]] = []
+    taken = 0
+    for message in messages:
+        taken += size(message)
+        if group and taken > _LARGEST_BUCKET:
+            yield group
+            group, taken = [], size(message)
+        group.append(message)
+    if group:
+        yield group
+
+
+def _value(ids: Sequence[ObjectId], found: Mapping[ObjectId, Mapping[str, Any]]) -> Any:
+    if len(ids) == 1:
+        return found[ids[0]]["value"]
+    return bson.decode(b"".join(found[id_]["value"] for id_ in ids))["value"]
+
+
+class Archive:
+    """The archive of one collection of sessions."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        """Address it; no I/O."""
+        self._sessions = sessions
+        self.collection: Sessions = sessions.database.get_collection(
+            f"{sessions.name}_archive",
+            codec_options=sessions.codec_options,
+            read_preference=sessions.read_preference,
+            write_concern=sessions.write_concern,
+            read_concern=sessions.read_concern,
+        )
+
+    # Reading
+
+    def load(
+        self, session_id: str, agent_id: str, places: list[str], window: Window | None = None, *, graph: bool = False
+    ) -> LoadedAgent:
+        """Read one agent with some of its messages, complete: one find, and one more for what lies in the archive.
+
+        Args:
+            session_id: The session.
+            agent_id: The agent or graph.
+            places: Where it may be in the document.
+            window: Which messages, instead of those that its conversation manager kept.
+            graph: Whether it is a graph.
+        """
+        projection = load_projection(places, graph=graph, window=window)
+        document = self._sessions.find_one({"_id": session_id}, projection)
+        return self.read(session_id, agent_id, places, document)
+
+    def read(
+        self, session_id: str, agent_id: str, places: list[str], document: Mapping[str, Any] | None
+    ) -> LoadedAgent:
+        """Complete what a command with a :func:`load_projection` returned."""
+        agent, read = loaded_agent(document, places, agent_id)
+        if read.references:
+            buckets = self._find([reference["id"] for reference in read.references], session_id)
+            agent.messages[:0] = [
+                bucket["messages"][position - bucket["first"]]
+                for reference in read.references
+                for bucket in [buckets[reference["id"]]]
+                for position in range(max(reference["first"], agent.first), min(reference["last"] + 1, read.stop))
+            ]
+        self._complete(agent.messages, session_id)
+        return agent
+
+    def _complete(self, messages: Sequence[dict[str, Any]], session_id: str) -> None:
+        """Put back what lies elsewhere, in place."""
+        external = [message for message in messages if "external" in message]
+        if not external:
+            return
+        ids = {id_ for message in external for taken in message["external"] for id_ in taken["ids"]}
+        found = self._find(ids, session_id)
+        for message in external:
+            put_back(message, [(taken["path"], _value(taken["ids"], found)) for taken in message["external"]])
+
+    def _find(self, ids: Iterable[ObjectId], session_id: str) -> dict[ObjectId, dict[str, Any]]:
+        wanted = set(ids)
+        found = {each["_id"]: each for each in self.collection.find({"_id": {"$in": list(wanted)}})}
+        if missing := wanted - found.keys():
+            # A secondary may not have them yet.
+            primary = self.collection.with_options(read_preference=ReadPreference.PRIMARY)
+            found |= {each["_id"]: each for each in primary.find({"_id": {"$in": list(missing)}})}
+        if missing := wanted - found.keys():
+            raise SessionError(
+                f"session {session_id!r} lists {len(missing)} documents of {self.collection.name!r} that are not there:"
+                " it is being deleted, or the archive is damaged; factory.sessions.doctor() tells",
+                session_id=session_id,
+            )
+        return found
+
+    # Writing
+
+    def take_out(self, session_id: str, agent_id: str, stored: Mapping[str, Any]) -> dict[str, Any]:
+        """A stored message, or changed fields of one, with what is large in it stored in the archive."""
+        rest, taken = take_out(stored)
+        if taken:
+            whose = {"session_ids": session_id, "agent_id": encode(agent_id)}
+            rest["external"] = [{"path": path, **self._keep(whose, value)} for path, value in taken]
+        return rest
+
+    def _keep(self, whose: Mapping[str, Any], value: Any) -> dict[str, Any]:
+        encoded = bson.encode({"value": value})
+        digest = hashlib.sha256(encoded).hexdigest()
+        self._prepare()
+        ids = self._known(whose, digest) or self._store(whose, digest, value, encoded)
+        return {"ids": ids, "bytes": len(encoded)}
+
+    def _known(self, whose: Mapping[str, Any], digest: str) -> list[ObjectId] | None:
+        """The ids of a value that the agent has already, kept from being taken for garbage meanwhile."""
+        now = {"$set": {"used_at": datetime.now(UTC)}}
+        first = self.collection.find_one_and_update({**whose, "digest": digest}, now, {"ids": 1})
+        if first is None:
+            return None
+        ids: list[ObjectId] = first["ids"]
+        others = ids[1:]
+        if others and self.collection.update_many({"_id": {"$in": others}}, now).matched_count < len(others):
+            return None
+        return ids
+
+    def _store(self, whose: Mapping[str, Any], digest: str, value: Any, encoded: bytes) -> list[ObjectId]:
+        parts = [encoded[at : at + _LARGEST_PART] for at in range(0, len(encoded), _LARGEST_PART)]
+        ids = [ObjectId() for _ in parts]
+        kept = {**whose, "session_ids": [whose["session_ids"]], "used_at": datetime.now(UTC)}
+        first = {"_id": ids[0], **kept, "digest": digest, "ids": ids, "bytes": len(encoded)}
+        first["value"] = value if len(parts) == 1 else parts[0]
+        rest = [
+            {"_id": id_, **kept, "bytes": len(part), "value": part}
+            for id_, part in zip(ids[1:], parts[1:], strict=True)
+        ]
+        # The first part last, because it is what another message finds.
+        self.collection.insert_many([*rest, first])
+        return ids
+
+    def spill(self, session_id: str, commit: Commit, messages: Sequence[dict[str, Any]]) -> tuple[Spill, Tail] | None:
+        """Move the older part of an agent's messages into buckets, for a commit that would make the document too large.
+
+        Returns:
+            What the commit has to do, and how the messages lie afterwards; ``None`` when the stored messages are not
+            those that the commit expects, so that it will be refused.
+        """
+        standing = self._sessions.find_one({"_id": session_id}, whole_tail(commit.at.address))
+        if standing is None or standing.get("revision") != commit.expected:
+            return None
+        stored = standing.get("messages") or []
+        if len(stored) != (commit.at.size or 0):
+            return None
+        cut = _cut_tail([*stored, *messages], room_for(commit.at))
+        archived = [self.take_out(session_id, commit.agent_id, message) for message in cut.archived]
+        references = self._insert_buckets(session_id, commit, archived)
+        tail = replace(
+            commit.at,
+            size=len(cut.kept),
+            archived=commit.at.archived + len(archived),
+            bytes=sum(map(size, cut.kept)),
+            document_bytes=max(0, commit.at.document_bytes - commit.at.bytes) + sum(map(size, cut.kept)),
+        )
+        return Spill(references=references, kept=len(cut.kept)), tail
+
+    def _insert_buckets(
+        self, session_id: str, commit: Commit, messages: Sequence[dict[str, Any]]
+    ) -> list[dict[str, Any]]:
+        buckets = []
+        first = commit.at.archived
+        for group in _groups(messages):
+            buckets.append(
+                {
+                    "_id": ObjectId(),
+                    "session_ids": [session_id],
+                    "agent_id": encode(commit.agent_id),
+                    "first": first,
+                    "messages": group,
+                    "bytes": sum(map(size, group)),
+                }
+            )
+            first += len(group)
+        if buckets:
+            self._prepare()
+            self.collection.insert_many(buckets)
+        return [
+            {
+                "id": bucket["_id"],
+                "first": bucket["first"],
+                "last": bucket["first"] + len(bucket["messages"]) - 1,
+                "bytes": bucket["bytes"],
+            }
+            for bucket in buckets
+        ]
+
+    def rewrite(self, session_id: str, address: str, changes: Mapping[int, Mapping[str, Any]]) -> None:
+        """Change archived messages where they lie, for all sessions that list them. Who calls holds the turn."""
+        found = self._sessions.find_one({"_id": session_id}, buckets_of(address, list(changes)))
+        references = found["references"] if found else []
+        for position, fields in changes.items():
+            reference = next(each for each in references if each["first"] <= position <= each["last"])
+            # A bucket begins where its first reference did: references are only ever cut at their end.
+            index = position - reference["first"]
+            before = self.collection.find_one_and_update(
+                {"_id": reference["id"]},
+                message_update(f"messages.{index}", fields),
+                external_of("messages", [index]),
+            )
+            if before is not None:
+                self.discard(session_id, before["external"])
+
+    def discard(self, session_id: str, external: Iterable[Iterable[Sequence[ObjectId]]]) -> None:
+        """Remove large values that no message lists any more. Who calls holds the turn of the agent that did."""
+        values = {tuple(ids) for message in external for ids in message}
+        if not values:
+            return
+        document = self._sessions.find_one({"_id": session_id}, {"agents": 1})
+        used = set(listed(document or {}))
+        for ids in values - {ids for ids in values if ids[0] in used}:
+            elsewhere = {"session_ids": session_id, "messages.external.ids": ids[0]}
+            if self.collection.find_one(elsewhere, {"_id": 1}) is None:
+                # What forks share is left to them.
+                self.collection.delete_many({"_id": {"$in": list(ids)}, "session_ids": [session_id]})
+
+    # Deleting
+
+    def delete(self, session_id: str, condition: Mapping[str, Any] | None = None) -> bool:
+        """Remove a session with all that belongs to it. Interrupted anywhere, a repeat finishes it.
+
+        Args:
+            session_id: The session.
+            condition: What must hold of it.
+
+        Returns:
+            Whether there was one.
+        """
+        # From here on it reads as absent, and every flush of it is refused.
+        mark = {"$set": {"deleting": str(ObjectId())}}
+        if not self._sessions.update_one({"_id": session_id, **(condition or {})}, mark).matched_count:
+            return False
+        self.collection.update_many({"session_ids": session_id}, {"$pull": {"session_ids": session_id}})
+        self.collection.delete_many({"session_ids": []})
+        return self._sessions.delete_one({"_id": session_id, "deleting": {"$exists": True}}).deleted_count == 1
+
+    def finish_deletion(self, session_id: str) -> None:
+        """Remove what an expired or half-deleted session left under its id."""
+        self.delete(session_id, {"$expr": GONE})
+
+    def _prepare(self) -> None:
+        prepare_archive(self.collection)
