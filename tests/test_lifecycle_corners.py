@@ -241,14 +241,6 @@ async def test_messages_that_an_agent_brought_along_survive_a_refused_first_turn
     assert texts(stored("s")) == ["a", "b", "hello", "fine"]
 
 
-def test_every_message_is_stored_as_it_comes_and_nothing_else_can_be_chosen_yet(
-    factory: MongoDBSessionManagerFactory,
-) -> None:
-    factory.create_session_manager("s", durability="message")
-    with pytest.raises(ValueError, match="durability must be 'message'"):
-        factory.create_session_manager("s", durability="turn")
-
-
 @pytest.mark.parametrize("name", ["owner", "title", "application_name"])
 @pytest.mark.parametrize("value", ["\ud800", uuid.UUID(int=1)])
 def test_a_text_that_cannot_be_stored_is_refused_when_the_manager_is_made(

@@ -106,9 +106,9 @@ class Background:
         work.add_done_callback(lambda done: done.cancelled() or done.exception())
         return await asyncio.shield(work)
 
-    def call(self, call: Callable[[], T]) -> T:
-        """Do something blocking in the pool and wait for it here."""
-        return self._workers().submit(contextvars.copy_context().run, call).result()
+    def submit(self, call: Callable[[], object]) -> None:
+        """Do something blocking in the pool that answers to nobody."""
+        self._workers().submit(call)
 
     def _workers(self) -> ThreadPoolExecutor:
         self._here()

@@ -106,10 +106,15 @@ def _encodable(text: str) -> bool:
     return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def message_document(message: SessionMessage) -> dict[str, Any]:
-    """A message as it is stored. Shares nothing with its argument."""
+def message_document(message: SessionMessage, content: Message | None = None) -> dict[str, Any]:
+    """A message as it is stored. Shares nothing with its argument.
+
+    Args:
+        message: The SDK's object.
+        content: Stored instead of its message.
+    """
     document: dict[str, Any] = {
-        "message": encode(message.message),
+        "message": encode(content or message.message),
         "message_id": message.message_id,
         "created_at": _stored_date(message.created_at),
         "updated_at": _stored_date(message.updated_at),
@@ -119,13 +124,17 @@ def message_document(message: SessionMessage) -> dict[str, Any]:
     return document
 
 
-def message_changes(message: SessionMessage) -> dict[str, Any]:
+def message_changes(message: SessionMessage, content: Message | None = None) -> dict[str, Any]:
     """The fields of a stored message that an update replaces.
 
     A redacted message takes the place of the original in both fields, so that the document no longer holds it.
+
+    Args:
+        message: The SDK's object.
+        content: Stored instead of its message, unless that is redacted.
     """
     if message.redact_message is None:
-        return {"message": encode(message.message), "updated_at": datetime.now(UTC)}
+        return {"message": encode(content or message.message), "updated_at": datetime.now(UTC)}
     redacted = encode(message.redact_message)
     return {"message": redacted, "redact_message": redacted, "updated_at": datetime.now(UTC)}
 

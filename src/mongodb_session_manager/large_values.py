@@ -12,11 +12,13 @@ If what is left is still too large, the whole content is taken out after them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
+
+from strands.types.content import Message
 
 from .codec import size
 
-__all__ = ["LARGEST_MESSAGE", "Path", "put_back", "take_out"]
+__all__ = ["LARGEST_MESSAGE", "Path", "put_back", "take_out", "without_binary"]
 
 LARGEST_MESSAGE = 64 * 1024
 """Bytes of a message that stays whole in its place."""
@@ -25,6 +27,7 @@ Path: TypeAlias = list[str | int]
 """Keys and indexes from the stored message to a value in it."""
 
 _FIELDS = ("message", "redact_message")
+_BINARY = {"audio", "document", "image", "video"}
 
 
 def take_out(stored: Mapping[str, Any]) -> tuple[dict[str, Any], list[tuple[Path, Any]]]:
@@ -61,6 +64,24 @@ def put_back(stored: dict[str, Any], values: Sequence[tuple[Sequence[str | int],
         for key in way:
             place = place[key]
         place[last] = value
+
+
+def without_binary(message: Message) -> Message:
+    """A message with a note in the place of each large picture, document, video or sound: what there was of it."""
+    return cast(Message, {**message, "content": [_noted(block) for block in message["content"]]})
+
+
+def _noted(block: Any) -> Any:
+    if "toolResult" in block:
+        result = block["toolResult"]
+        return {**block, "toolResult": {**result, "content": [_noted(each) for each in result["content"]]}}
+    for kind in _BINARY & block.keys():
+        content = block[kind].get("source", {}).get("bytes", b"")
+        if len(content) > LARGEST_MESSAGE:
+            return {
+                "text": f"[{kind}, {block[kind].get('format', 'unknown format')}, {len(content):,} bytes: not stored]"
+            }
+    return block
 
 
 def _without_large(value: Any, path: Path, taken: list[tuple[Path, Any]]) -> Any:

@@ -22,7 +22,9 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import logging
 import math
+import random
 import threading
 import time
 import uuid
@@ -30,9 +32,10 @@ import weakref
 from collections.abc import Mapping
 from contextlib import suppress
 from contextvars import ContextVar
+from dataclasses import dataclass, fields
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pymongo.errors import PyMongoError
 from strands import Agent
@@ -68,10 +71,68 @@ if TYPE_CHECKING:
     from strands.multiagent.base import MultiAgentBase
     from strands.types.agent import LocalAgent
 
-__all__ = ["HeldTurn", "TurnLifecycle"]
+__all__ = ["TURN_OPTIONS", "HeldTurn", "TurnLifecycle", "TurnOptions"]
+
+logger = logging.getLogger(__name__)
 
 _around: ContextVar[tuple[Invocation, ...]] = ContextVar("around", default=())
 """The invocations that the running code is inside of: a tool may invoke its own agent again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnOptions:
+    """How turns are kept.
+
+    Attributes:
+        durability: ``"message"``: every message is stored as it comes. ``"turn"``: all of a turn is stored at its end.
+        on_busy: ``"raise"``: another running turn refuses this one. ``"wait"``: this one waits for its end.
+        busy_timeout: Seconds to wait at most.
+        on_outage: ``"raise"``: a turn that cannot be stored fails. ``"hold"``: it goes on; what was recorded is kept
+            and sent again.
+        outage_timeout: Seconds for which it is sent again in the background.
+        binary_content: ``"keep"``, or ``"drop"``: a note takes the place of large pictures, documents, videos, sounds.
+        turn_timeout: Seconds after which a turn that is not renewed has expired.
+        turn_limit: Seconds without an event of the agent after which its turn is not renewed any more.
+
+    Raises:
+        ValueError: A value is none of these.
+    """
+
+    durability: Literal["message", "turn"] = "message"
+    on_busy: Literal["raise", "wait"] = "raise"
+    busy_timeout: float = 30.0
+    on_outage: Literal["raise", "hold"] = "raise"
+    outage_timeout: float = 300.0
+    binary_content: Literal["keep", "drop"] = "keep"
+    turn_timeout: float = 30.0
+    turn_limit: float = 900.0
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no sense."""
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if isinstance(each.default, float):
+                if not isinstance(value, (int, float)) or not 0 < value < math.inf:
+                    raise ValueError(f"{each.name} must be seconds above 0, not {value!r}")
+            elif value not in _CHOICES[each.name]:
+                raise ValueError(f"{each.name} must be {' or '.join(map(repr, _CHOICES[each.name]))}, not {value!r}")
+
+
+_CHOICES = {
+    "durability": ("message", "turn"),
+    "on_busy": ("raise", "wait"),
+    "on_outage": ("raise", "hold"),
+    "binary_content": ("keep", "drop"),
+}
+
+TURN_OPTIONS = frozenset(each.name for each in fields(TurnOptions))
+"""The names of how turns are kept."""
+
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
+"""Seconds between looks at a turn that somebody else has."""
+
+_RESEND_SECONDS = 1.0
+"""Between attempts to store what is held during an outage."""
 
 
 class TurnLifecycle(RepositorySessionManager):
@@ -83,8 +144,7 @@ class TurnLifecycle(RepositorySessionManager):
         *,
         store: SessionStore,
         background: Background,
-        turn_timeout: float,
-        turn_limit: float,
+        options: TurnOptions,
         session_fields: Mapping[str, Any],
     ) -> None:
         """Serve one session; no I/O.
@@ -93,20 +153,23 @@ class TurnLifecycle(RepositorySessionManager):
             session_id: Any text that UTF-8 can express.
             store: Where the session lies.
             background: The threads that flush and renew.
-            turn_timeout: Seconds after which a turn that is not renewed has expired.
-            turn_limit: Seconds without an event of the agent after which its turn is not renewed any more.
+            options: How turns are kept.
             session_fields: What a new session starts with.
         """
-        if turn_timeout <= 0 or turn_limit <= 0:
-            raise ValueError("turn_timeout and turn_limit are seconds above 0")
-        self.unit_of_work = UnitOfWork(session_id, store, turn_timeout=turn_timeout, session_fields=session_fields)
+        self.unit_of_work = UnitOfWork(
+            session_id,
+            store,
+            turn_timeout=options.turn_timeout,
+            session_fields=session_fields,
+            drops_binary=options.binary_content == "drop",
+        )
         super().__init__(session_id, session_repository=self.unit_of_work)
         self.unit_of_work.write_through = self._write_through
         self._background = background
-        self._turn_timeout = turn_timeout
-        self._turn_limit = turn_limit
+        self._options = options
         self._agents: dict[str, weakref.ref[LocalAgent]] = {}
         self._leases: dict[Record, Lease] = {}
+        self._held: dict[Record, Lease] = {}
         self._model_calls: dict[str, int] = {}
 
     # The SDK's events
@@ -133,21 +196,16 @@ class TurnLifecycle(RepositorySessionManager):
 
     async def _on_invocation_asked(self, event: BeforeInvocationEvent) -> None:
         agent, record = event.agent, self._heard(event.agent)
+        if record.unreported is not None:
+            error, record.unreported = record.unreported, None
+            raise error
         if record.refusal is None and record.restored:
             return
         if _is_inside(record):
             # The invocation around this one raises it, and the next one reloads.
             self._raise_refusal(record)
         await self._background.run(partial(self.unit_of_work.load, agent.agent_id))
-        self._restore(agent)
-        if agent._interrupt_state.activated:
-            raise SessionConflictError(
-                f"agent {agent.agent_id!r} in session {self.session_id!r} now waits for the answer to an interrupt,"
-                " which this prompt does not give",
-                session_id=self.session_id,
-                agent_id=agent.agent_id,
-            )
-        await self._repair_tail(agent)
+        await self._catch_up(agent)
 
     async def _repair_tail(self, agent: Agent) -> None:
         """Answer a tool use that has no result, as the SDK did for the history that the reload replaced."""
@@ -162,10 +220,55 @@ class TurnLifecycle(RepositorySessionManager):
             record.invoking.depth += 1
             return
         record.direct_call = False
+        if self._options.on_busy == "wait" and record.kept_open <= 0:
+            await self._wait_for_turn(event.agent, record)
         record.invoking = Invocation()
         _around.set((*(each for each in _around.get() if each.depth), record.invoking))
         if record.kept_open <= 0:
             record.open_turn()
+
+    async def _wait_for_turn(self, agent: Agent, record: Record) -> None:
+        """Claim the turn before the invocation, when it is free, and bring the agent up to date."""
+        deadline = time.monotonic() + self._options.busy_timeout
+        longest = _SHORTEST_PAUSE
+        while True:
+            try:
+                moved = await self._claim(record)
+                break
+            except SessionBusyError:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise
+            longest = min(2 * longest, _LONGEST_PAUSE)
+            await asyncio.sleep(min(left, random.uniform(_SHORTEST_PAUSE, longest)))  # noqa: S311
+        if moved:
+            try:
+                await self._catch_up(agent)
+            except BaseException:
+                await self._background.run(partial(self.unit_of_work.flush, record, release=True))
+                raise
+
+    async def _claim(self, record: Record) -> bool:
+        try:
+            return await self._background.run(partial(self.unit_of_work.claim, record))
+        except asyncio.CancelledError:
+            # It may be claimed all the same, and nobody will end the turn.
+            await self._background.run(partial(self.unit_of_work.flush, record, release=True))
+            raise
+
+    async def _catch_up(self, agent: Agent) -> None:
+        """Give an agent the history that it was just loaded with, and ask whether the prompt still fits."""
+        problem = "got the answer to its interrupt elsewhere" if agent._interrupt_state.activated else None
+        self._restore(agent)
+        if agent._interrupt_state.activated:
+            problem = "now waits for the answer to an interrupt, which this prompt does not give"
+        if problem:
+            raise SessionConflictError(
+                f"agent {agent.agent_id!r} in session {self.session_id!r} {problem}",
+                session_id=self.session_id,
+                agent_id=agent.agent_id,
+            )
+        await self._repair_tail(agent)
 
     async def _on_effect(self, event: BeforeModelCallEvent | BeforeToolCallEvent[LocalAgent]) -> None:
         record = self._heard(event.agent)
@@ -175,12 +278,14 @@ class TurnLifecycle(RepositorySessionManager):
                 self._raise_refusal(record)
             return
         self._raise_refusal(record)
-        if not record.claimed or record.has_changes or record.has_lapsed(self._turn_timeout):
+        if self._options.durability == "turn":
+            return
+        if not record.claimed or record.has_changes or record.has_lapsed(self._options.turn_timeout):
             await self._flush(event.agent, record, claim=True)
 
     async def _on_model_answered(self, event: AfterModelCallEvent) -> None:
         record = self._heard(event.agent)
-        if record.has_changes and record.refusal is None:
+        if record.has_changes and record.refusal is None and self._options.durability == "message":
             await self._flush(event.agent, record, changes_only=True)
 
     async def _on_message_added(self, event: MessageAddedEvent[LocalAgent]) -> None:
@@ -195,7 +300,7 @@ class TurnLifecycle(RepositorySessionManager):
             # What cannot be stored is not said: memory and database stay the same.
             agent.messages[:] = [other for other in agent.messages if other is not message]
             raise
-        if self._rests(message, record):
+        if self._rests(message, agent, record):
             return
         self._record_state(agent, record)
         was_direct, record.direct_call = record.direct_call, False
@@ -206,14 +311,15 @@ class TurnLifecycle(RepositorySessionManager):
                 raise
             raise _ran_unrecorded(error) from error
 
-    def _rests(self, message: Message, record: Record) -> bool:
+    def _rests(self, message: Message, agent: LocalAgent, record: Record) -> bool:
         """Whether a message waits for a later one to be written with."""
         calls_tool = any("toolUse" in block for block in message["content"])
         if record.turn_open:
-            return message["role"] == "assistant" and not calls_tool
+            return self._options.durability == "turn" or (message["role"] == "assistant" and not calls_tool)
         if record.direct_call:
             return message["role"] == "user" or calls_tool
-        return record.unanswered_tool_use()
+        # A repair before an invocation that waits for its turn is kept until the claim tells whether it is needed.
+        return record.unanswered_tool_use() or (self._options.on_busy == "wait" and isinstance(agent, Agent))
 
     async def _on_invocation_ends(self, event: AfterInvocationEvent) -> None:
         agent, record = event.agent, self._heard(event.agent)
@@ -411,8 +517,14 @@ class TurnLifecycle(RepositorySessionManager):
         return known() if known else None
 
     async def _flush(self, agent: LocalAgent, record: Record, **how: bool) -> None:
+        if record in self._held and record.turn_open and not how.get("release"):
+            return  # it would only make the model wait for what the background tries anyway
         try:
             await self._background.run(partial(self.unit_of_work.flush, record, **how))
+        except self.unit_of_work.store.outages as error:
+            if self._options.on_outage == "raise":
+                raise
+            self._hold(record, error)
         finally:
             self._settle(agent, record)
 
@@ -421,6 +533,58 @@ class TurnLifecycle(RepositorySessionManager):
             self.unit_of_work.flush(record, **how)
         finally:
             self._settle(agent, record)
+
+    # An outage of the database
+
+    @property
+    def pending(self) -> int:
+        """How many changes are recorded and not known to be stored: 0 when everything is. No I/O."""
+        return self.unit_of_work.pending
+
+    def _hold(self, record: Record, error: Exception) -> None:
+        """Keep what was recorded, and send it again in the background until it is stored or the time is over."""
+        if record in self._held:
+            return
+        logger.warning(
+            "session_id=<%s>, error=<%s> | the database cannot be reached, what was recorded is held",
+            self.session_id,
+            type(error).__name__,
+        )
+        deadline = time.monotonic() + self._options.outage_timeout
+        self._held[record] = lease = Lease(_RESEND_SECONDS, partial(self._resend_soon, record, deadline))
+        self._background.keep(lease)
+
+    def _resend_soon(self, record: Record, deadline: float) -> bool:
+        """Called by the thread that renews turns, which must not wait for the database."""
+        if record not in self._held:
+            return False
+        if time.monotonic() > deadline:
+            del self._held[record]
+            logger.error(
+                "session_id=<%s>, pending=<%d> | the database was away for too long, what is held is not sent again"
+                " in the background",
+                self.session_id,
+                record.pending,
+            )
+            return False
+        self._background.submit(partial(self._resend, record))
+        return True
+
+    def _resend(self, record: Record) -> None:
+        if record.flushing.locked():
+            return  # the attempt before this one still waits
+        try:
+            self.unit_of_work.flush(record, release=not record.turn_open)
+        except self.unit_of_work.store.outages:
+            return
+        except Exception as error:
+            if not record.turn_open:
+                record.unreported = error
+            logger.error(
+                "session_id=<%s>, error=<%s> | what was held could not be stored", self.session_id, type(error).__name__
+            )
+        self._held.pop(record, None)
+        self._settle(self._agent_of(record), record)
 
     def _settle(self, agent: LocalAgent | None, record: Record) -> None:
         """After a flush: keep the turn alive or let it go; take what was refused out of the agent's memory."""
@@ -437,8 +601,8 @@ class TurnLifecycle(RepositorySessionManager):
     def _keep_turn(self, record: Record) -> None:
         lease = self._leases.get(record)
         if record.claimed and (lease is None or lease.ended):
-            renew = partial(_renew, weakref.ref(record), weakref.ref(self.unit_of_work), self._turn_limit)
-            self._leases[record] = lease = Lease(self._turn_timeout / 3, renew)
+            renew = partial(_renew, weakref.ref(record), weakref.ref(self.unit_of_work), self._options.turn_limit)
+            self._leases[record] = lease = Lease(self._options.turn_timeout / 3, renew)
             self._background.keep(lease)
         if not record.claimed and lease is not None:
             self._leases.pop(record, None)

@@ -9,6 +9,7 @@ from pymongo import MongoClient
 
 from .connection import Connection
 from .hooks import FeedbackHook, MetadataHook
+from .lifecycle import TURN_OPTIONS
 from .mongodb_collection import background_of
 from .mongodb_session_store import MongoDBSessionStore
 from .session_manager import SessionManager
@@ -16,16 +17,7 @@ from .sessions import MongoDBSessionCatalogue
 
 __all__ = ["MongoDBSessionManager", "Place", "create_mongodb_session_manager"]
 
-_OPTIONS = {
-    "application_name",
-    "durability",
-    "feedbackHook",
-    "metadataHook",
-    "owner",
-    "title",
-    "turn_limit",
-    "turn_timeout",
-}
+_OPTIONS = TURN_OPTIONS | {"application_name", "feedbackHook", "metadataHook", "owner", "title"}
 
 
 class Place:
@@ -81,8 +73,8 @@ class MongoDBSessionManager(SessionManager):
             metadata_fields: Names below ``metadata`` that get an index each.
             metadata_hook: A hook, or several, around reading and writing metadata.
             feedback_hook: A hook, or several, around adding feedback.
-            **kwargs: ``application_name``, ``owner``, ``title``, ``durability``, ``turn_timeout`` and ``turn_limit`` as
-                in :class:`SessionManager`; with a connection string also any option of ``MongoClient``.
+            **kwargs: ``application_name``, ``owner``, ``title`` and how turns are kept, as in :class:`SessionManager`;
+                with a connection string also any option of ``MongoClient``.
 
         Raises:
             ValueError: Neither a connection string nor a client was given, or the client does not acknowledge writes.

@@ -219,7 +219,9 @@ class MongoDBSessionStore:
             except _IN_DOUBT as error:
                 doubt = error
                 time.sleep(attempt * _PAUSE)
-            if applied := self._applied(session_id, commit, {commit.revision, done or commit.revision}, turn_timeout, doubt):
+            if applied := self._applied(
+                session_id, commit, {commit.revision, done or commit.revision}, turn_timeout, doubt
+            ):
                 return applied
         raise doubt or _conflict(session_id, commit)
 

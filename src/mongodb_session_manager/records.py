@@ -19,8 +19,9 @@ from strands.types.session import SessionMessage
 
 from . import documents
 from .errors import SessionConflictError, SessionError, SessionTooLargeError
+from .large_values import without_binary
 from .metrics import Counters, difference, turn_metrics
-from .store import Commit, Committed, LoadedAgent, Part
+from .store import Claim, Commit, Committed, LoadedAgent, Part
 
 __all__ = ["Invocation", "Record"]
 
@@ -57,13 +58,25 @@ class Record:
         kept_open: How many hands hold the turn open beside invocations.
         direct_call: Whether a tool called by hand may be about to be recorded.
         failure: What ended the turn, to be raised when the application's hooks have run.
+        unreported: Why what was held during an outage was refused in the end, for whoever uses the agent next.
         default_conversation_state: Stands in where an older writer stored none.
         last_event: When the agent was last heard of, on the monotonic clock.
         stamped: When the last claim or renewal of the turn was sent, on the monotonic clock.
     """
 
-    def __init__(self, session_id: str, part: Part, agent_id: str, loaded: LoadedAgent) -> None:
-        """Start from what was loaded."""
+    def __init__(
+        self, session_id: str, part: Part, agent_id: str, loaded: LoadedAgent, *, drops_binary: bool = False
+    ) -> None:
+        """Start from what was loaded.
+
+        Args:
+            session_id: The session.
+            part: Whether it is an agent or a graph.
+            agent_id: Its id.
+            loaded: From the store.
+            drops_binary: Whether a note takes the place of large binary content.
+        """
+        self._stored_form = without_binary if drops_binary else _as_it_is
         self.session_id = session_id
         self.part: Part = part
         self.agent_id = agent_id
@@ -76,6 +89,7 @@ class Record:
         self.default_conversation_state: dict[str, Any] = {}
         self.direct_call = False
         self.failure: Exception | None = None
+        self.unreported: Exception | None = None
         self._lock = threading.RLock()
         self._counters: Counters = {}
         self._counted: Counters = {}
@@ -116,6 +130,14 @@ class Record:
     def has_changes(self) -> bool:
         """Whether a message that is stored already was changed."""
         return bool(self._changes)
+
+    @property
+    def pending(self) -> int:
+        """How many changes are recorded, or on their way, and not known to be stored."""
+        with self._lock:
+            sent = self.unfinished
+            changes = len(self._changes) + (len(sent.changes) if sent else 0)
+            return len(self._messages) + changes + bool(self._data or (sent and sent.data))
 
     @property
     def is_pending(self) -> bool:
@@ -170,7 +192,8 @@ class Record:
         """Record a message at the end of the history; its id becomes its position."""
         with self._lock:
             message.message_id = self.next_position
-            self._messages.append((documents.message_document(message), message.message))
+            document = documents.message_document(message, self._stored_form(message.message))
+            self._messages.append((document, message.message))
 
     def change_message(self, message: SessionMessage) -> None:
         """Record that a message was replaced or redacted.
@@ -186,7 +209,7 @@ class Record:
                     session_id=self.session_id,
                     agent_id=self.agent_id,
                 )
-            fields = documents.message_changes(message)
+            fields = documents.message_changes(message, self._stored_form(message.message))
             if position < self.loaded.count:
                 self._changes.setdefault(position, {}).update(fields)
                 return
@@ -304,6 +327,40 @@ class Record:
             self._data = {}
             return self.unfinished
 
+    def next_claim(self, session: Mapping[str, Any] | None) -> Claim:
+        """Taking the turn before anything is written.
+
+        Args:
+            session: If the session may be created, the fields that it then starts with.
+        """
+        return Claim(
+            part=self.part,
+            agent_id=self.agent_id,
+            at=self.loaded.at,
+            revision=secrets.token_urlsafe(12),
+            owner=self.owner,
+            created_at=self.loaded.created_at,
+            session=session,
+        )
+
+    def taken(self, claim: Claim, before: LoadedAgent, sent_at: float) -> bool:
+        """The turn is ours, by a claim sent then on the monotonic clock.
+
+        Returns:
+            Whether the history moved on since it was loaded: what was recorded is forgotten then, and the agent is to
+            be restored from what is there now.
+        """
+        with self._lock:
+            known = (self.loaded.revision, self.loaded.count)
+            moved = (before.data, self.loaded.data) != (None, None) and (before.revision, before.count) != known
+            if moved:
+                self.reset(before)
+            self.loaded.found, self.loaded.remains = True, False
+            self.loaded.at, self.loaded.created_at = before.at, before.created_at
+            self.loaded.revision, self.loaded.turn = claim.revision, False
+            self.claimed, self.stamped = True, sent_at
+            return moved
+
     def release_only(self) -> Commit | None:
         """Give back a turn of which nothing else may be written, ``None`` when it is not ours."""
         with self._lock:
@@ -399,6 +456,10 @@ class Record:
         with self._lock:
             dropped, self._dropped = self._dropped, []
             return dropped
+
+
+def _as_it_is(message: Message) -> Message:
+    return message
 
 
 def _same(one: Any, other: Any) -> bool:

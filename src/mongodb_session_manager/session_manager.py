@@ -6,14 +6,14 @@ import warnings
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from .aio import Awaitables
 from .background import Background
 from .documents import valid_text
 from .errors import SessionError, SessionNotFoundError
 from .hooks import FeedbackHook, MetadataHook, as_hooks, run_hooks
-from .lifecycle import TurnLifecycle
+from .lifecycle import TURN_OPTIONS, TurnLifecycle, TurnOptions
 from .metrics import summary
 from .store import AgentSummary, SessionCatalogue, SessionStore, SessionSummary
 from .views import SessionView, session_view
@@ -69,9 +69,6 @@ class SessionManager(TurnLifecycle):
         application_name: str | None = None,
         owner: str | None = None,
         title: str | None = None,
-        durability: Literal["message"] = "message",
-        turn_timeout: float = 30.0,
-        turn_limit: float = 900.0,
         **kwargs: Any,
     ) -> None:
         """Serve one session. No I/O: it is loaded when an agent is made with it.
@@ -86,10 +83,9 @@ class SessionManager(TurnLifecycle):
             application_name: Stored with a new session.
             owner: Stored with a new session.
             title: Stored with a new session.
-            durability: ``"message"``: every message of a turn is stored as it comes. There is no other yet.
-            turn_timeout: Seconds after which a turn that is not renewed may be taken over by another writer.
-            turn_limit: Seconds without an event of the agent after which its turn is not renewed any more.
-            **kwargs: The older spellings ``metadataHook`` and ``feedbackHook``.
+            **kwargs: How turns are kept, as in :class:`TurnOptions`: ``durability``, ``on_busy``, ``busy_timeout``,
+                ``on_outage``, ``outage_timeout``, ``binary_content``, ``turn_timeout``, ``turn_limit``. Also the older
+                spellings ``metadataHook`` and ``feedbackHook``.
 
         Raises:
             TypeError: An argument is unknown, or a hook is not callable.
@@ -97,8 +93,7 @@ class SessionManager(TurnLifecycle):
         """
         metadata_hook = _renamed(kwargs, "metadataHook", "metadata_hook", metadata_hook)
         feedback_hook = _renamed(kwargs, "feedbackHook", "feedback_hook", feedback_hook)
-        if durability != "message":
-            raise ValueError(f"durability must be 'message', not {durability!r}")
+        options = TurnOptions(**{name: kwargs.pop(name) for name in TURN_OPTIONS & kwargs.keys()})
         if kwargs:
             raise TypeError(f"unknown arguments: {', '.join(sorted(kwargs))}")
         fields = {"application_name": application_name, "owner": owner, "title": title}
@@ -107,8 +102,7 @@ class SessionManager(TurnLifecycle):
             session_id,
             store=store,
             background=background or Background.of(store, store.max_concurrency),
-            turn_timeout=turn_timeout,
-            turn_limit=turn_limit,
+            options=options,
             session_fields=fields,
         )
         self.application_name = application_name

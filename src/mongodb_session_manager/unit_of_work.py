@@ -48,6 +48,7 @@ class UnitOfWork(SessionRepository):
         *,
         turn_timeout: float = 30.0,
         session_fields: Mapping[str, Any] | None = None,
+        drops_binary: bool = False,
     ) -> None:
         """Serve one session; no I/O.
 
@@ -56,7 +57,9 @@ class UnitOfWork(SessionRepository):
             store: Where the session lies.
             turn_timeout: Seconds after which a turn that is not renewed has expired.
             session_fields: What a new session starts with, such as ``application_name``.
+            drops_binary: Whether a note takes the place of large binary content.
         """
+        self.drops_binary = drops_binary
         self.session_id = documents.valid_session_id(session_id)
         self.store = store
         self.turn_timeout = turn_timeout
@@ -94,7 +97,8 @@ class UnitOfWork(SessionRepository):
             with self._lock:
                 record = self._records.get((part, agent_id))
                 if record is None:
-                    record = self._records[part, agent_id] = Record(self.session_id, part, agent_id, loaded)
+                    record = Record(self.session_id, part, agent_id, loaded, drops_binary=self.drops_binary)
+                    self._records[part, agent_id] = record
                     return record
             record.reset(loaded)
             return record
@@ -146,6 +150,30 @@ class UnitOfWork(SessionRepository):
             ):
                 self._send(record, commit)
                 again = False
+
+    def claim(self, record: Record) -> bool:
+        """Take the turn of one agent before anything of it is written, and learn whether its history moved on.
+
+        Returns:
+            Whether it did: what was recorded is forgotten then, and the agent is to be restored.
+
+        Raises:
+            SessionBusyError: Another turn is running.
+            SessionNotFoundError: The session was deleted.
+        """
+        with record.flushing:
+            if record.unfinished is not None:
+                self._send(record, record.unfinished)
+            claim = record.next_claim(None if self.found else self.session_fields)
+            sent_at = time.monotonic()
+            before = self.store.claim(self.session_id, claim, self.turn_timeout)
+            self._same_session(before, record.agent_id)
+            return record.taken(claim, before, sent_at)
+
+    @property
+    def pending(self) -> int:
+        """How many changes of any agent are recorded and not known to be stored."""
+        return sum(record.pending for record in list(self._records.values()))
 
     def flush_pending(self) -> None:
         """Write what is recorded of any agent. An agent that was only made and never used is not worth a session."""
