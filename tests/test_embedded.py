@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import shutil
@@ -21,6 +22,7 @@ from pymongo import MongoClient
 
 from mongodb_session_manager import embedded
 from mongodb_session_manager.embedded import EmbeddedMongoDB, EmbeddedMongoDBError, EmbeddedReplicaSet, find_mongod
+from mongodb_session_manager.embedded.node import Node
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the tests look into /proc")
 
@@ -103,6 +105,13 @@ def line(child: subprocess.Popen[str]) -> list[str]:
     return words
 
 
+def go_on(child: subprocess.Popen[str]) -> None:
+    """Let the child go on behind its ``input()``."""
+    assert child.stdin is not None
+    child.stdin.write("\n")
+    child.stdin.flush()
+
+
 def write(uri: str, number: int) -> None:
     with MongoClient[dict[str, Any]](uri) as client:
         client.tests.numbers.insert_one({"_id": number})
@@ -129,8 +138,32 @@ def gone_within(seconds: float, *pids: int) -> bool:
     return True
 
 
+def pid_of(server: EmbeddedMongoDB | Node) -> int:
+    assert server.pid is not None
+    return server.pid
+
+
 def parent_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def processes_on(folder: Path) -> list[int]:
+    """Every mongod and supervisor that runs on a data folder, or on one inside it."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if b"\0--dbpath\0" + os.fsencode(folder) + b"/" in (entry / "cmdline").read_bytes():
+                found.append(int(entry.name))
+    return found
+
+
+def eventually(condition: Callable[[], Any], seconds: float = 10) -> Any:
+    """What the condition gives as soon as it holds."""
+    deadline = time.monotonic() + seconds
+    while not (result := condition()):
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+    return result
 
 
 def program(path: Path, script: str) -> Path:
@@ -189,24 +222,6 @@ def test_starting_and_stopping_again_does_nothing(start: Start, data_dir: Path) 
         _ = server.uri
 
 
-def test_a_killed_mongod_is_started_again_with_all_that_was_acknowledged(start: Start) -> None:
-    server = start()
-    for number in range(50):
-        write(server.uri, number)
-    with MongoClient[dict[str, Any]](server.uri) as client:  # the journal's files are smaller than this
-        client.tests.large.insert_one({"_id": 1, "content": os.urandom(16_000_000)})
-    killed = server.pid
-    assert killed is not None
-    supervisor = parent_of(killed)
-    os.kill(killed, signal.SIGKILL)
-    assert gone_within(5, killed, supervisor)
-    server.start()
-    assert server.pid not in (None, killed)
-    assert numbers(server.uri) == list(range(50))
-    with MongoClient[dict[str, Any]](server.uri) as client:
-        assert client.tests.large.count_documents({}) == 1
-
-
 def test_a_server_outlives_the_thread_that_started_it(start: Start) -> None:
     thread = threading.Thread(target=start)
     thread.start()
@@ -214,6 +229,140 @@ def test_a_server_outlives_the_thread_that_started_it(start: Start) -> None:
     server = start()
     assert not server.owned
     write(server.uri, 1)
+
+
+# ------------------------------------------------------------------------------------- a mongod that ends on its own
+
+
+def test_a_killed_mongod_runs_again_with_all_that_was_acknowledged(start: Start, data_dir: Path) -> None:
+    server = start()
+    killed, port = pid_of(server), server.port
+    supervisor = parent_of(killed)
+    with MongoClient[dict[str, Any]](server.uri) as client:
+        for number in range(50):
+            client.tests.numbers.insert_one({"_id": number})
+        client.tests.large.insert_one({"_id": 1, "content": os.urandom(16_000_000)})  # larger than a journal's file
+        os.kill(killed, signal.SIGKILL)
+        beginning = time.monotonic()
+        client.tests.numbers.insert_one({"_id": 50})  # which the driver sends again by itself
+        print(f"written {time.monotonic() - beginning:.2f} s after the kill")
+        assert numbers(server.uri) == list(range(51))
+        assert client.tests.large.count_documents({}) == 1
+    assert state(server) == (True, port, server.pid)
+    assert pid_of(server) != killed
+    assert sorted(processes_on(data_dir)) == sorted([supervisor, pid_of(server)])
+    assert "mongod ended with status 137: it is started again" in (data_dir / "mongod.log").read_text()
+    server.stop()
+    assert processes_on(data_dir) == []
+
+
+def test_the_number_of_a_killed_mongod_is_none_until_the_next_runs_and_a_start_waits_for_it(start: Start) -> None:
+    server = start()
+    killed = pid_of(server)
+    os.kill(killed, signal.SIGKILL)
+    eventually(lambda: server.pid is None)
+    again = eventually(lambda: server.pid)
+    assert again != killed
+    server.start()
+    socket.create_connection(("127.0.0.1", server.port or 0)).close()  # a client would wait by itself
+    with MongoClient[dict[str, Any]](server.uri, directConnection=True) as client:
+        assert client.admin.command("hello")["isWritablePrimary"]
+    assert server.pid == again
+
+
+def test_whoever_shares_the_server_finds_it_again(start: Start, spawn: Spawn) -> None:
+    server = start()
+    child = spawn(
+        "server.start(); client = MongoClient(server.uri)\n"
+        "say(server.owned, server.pid); input()\n"
+        "client.tests.numbers.insert_one({'_id': 1}); say(server.owned, server.pid); input()"
+    )
+    assert line(child) == ["False", str(server.pid)]
+    killed = pid_of(server)
+    os.kill(killed, signal.SIGKILL)
+    go_on(child)
+    assert line(child) == ["False", str(server.pid)]
+    assert server.pid != killed
+    assert numbers(server.uri) == [1]
+
+
+def test_a_mongod_that_ends_three_times_within_a_minute_is_left_alone_until_the_next_start(
+    start: Start, data_dir: Path
+) -> None:
+    server = start()
+    write(server.uri, 1)
+    supervisor = parent_of(pid_of(server))
+    for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL):
+        killed = eventually(lambda: server.pid)
+        server.start()  # waits for it
+        os.kill(killed, number)
+        assert gone_within(10, killed)
+    assert gone_within(5, supervisor)
+    assert server.pid is None
+    assert processes_on(data_dir) == []
+    log = (data_dir / "mongod.log").read_text()
+    assert log.count("it is started again") == 2
+    assert log.count("mongod ended 3 times within 60 seconds, now with status 137: it is not started again") == 1
+    server.start()
+    assert numbers(server.uri) == [1]
+
+
+def test_a_mongod_that_cannot_be_started_again_is_left_alone_and_the_next_start_says_why(
+    start: Start, data_dir: Path
+) -> None:
+    server = start()
+    supervisor = parent_of(pid_of(server))
+    (data_dir / "db" / "storage.bson").write_bytes(b"no storage engine")
+    os.kill(pid_of(server), signal.SIGKILL)
+    assert gone_within(10, supervisor)
+    assert (data_dir / "mongod.log").read_text().count("it is not started again") == 1
+    with pytest.raises(EmbeddedMongoDBError, match="Unable to read the storage engine metadata file"):
+        server.start()
+    assert state(server) == (False, None, None)
+
+
+def test_a_mongod_that_ends_while_it_starts_is_started_once(start: Start, tmp_path: Path) -> None:
+    script = f"test $1 = --version && echo 'db version v6.0.0' && exit; echo start >> {tmp_path}/starts; exit 14"
+    with pytest.raises(EmbeddedMongoDBError, match="mongod ended with status 14 while it started"):
+        start(binary=program(tmp_path / "mongod", script))
+    assert (tmp_path / "starts").read_text() == "start\n"
+
+
+def test_a_mongod_that_is_not_to_keep_running_stays_dead_until_the_next_start(start: Start, data_dir: Path) -> None:
+    server = start(keep_running=False)
+    write(server.uri, 1)
+    killed = pid_of(server)
+    supervisor = parent_of(killed)
+    os.kill(killed, signal.SIGKILL)
+    assert gone_within(5, killed, supervisor)
+    assert server.pid is None
+    assert processes_on(data_dir) == []
+    server.start()
+    assert pid_of(server) != killed
+    assert numbers(server.uri) == [1]
+
+
+# Within the wait before the next start, at about the next start, and while mongod starts.
+@pytest.mark.parametrize("seconds", [0.0, 0.2, 0.3])
+def test_a_stop_right_after_mongod_was_killed_leaves_nothing(start: Start, data_dir: Path, seconds: float) -> None:
+    server = start()
+    os.kill(pid_of(server), signal.SIGKILL)
+    time.sleep(seconds)
+    server.stop()
+    assert processes_on(data_dir) == []
+    assert state(server) == (False, None, None)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.2, 0.3])
+def test_an_owner_killed_right_after_its_mongod_leaves_nothing(spawn: Spawn, data_dir: Path, seconds: float) -> None:
+    child = spawn("server.start(); say(server.pid); input()")
+    (mongod,) = map(int, line(child))
+    assert len(processes_on(data_dir)) == 2
+    os.kill(mongod, signal.SIGKILL)
+    time.sleep(seconds)
+    child.kill()
+    child.wait()
+    eventually(lambda: not processes_on(data_dir))
 
 
 # ------------------------------------------------------------------------------------------------------ ports
@@ -489,6 +638,19 @@ def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
 
 
 # --------------------------------------------------------------------------------------------- several servers
+
+
+def test_a_server_of_several_that_is_killed_stays_dead(tmp_path: Path) -> None:
+    with EmbeddedReplicaSet(tmp_path / "set", nodes=1) as servers:
+        killed = pid_of(servers.nodes[0])
+        supervisor = parent_of(killed)
+        os.kill(killed, signal.SIGKILL)
+        assert gone_within(5, killed, supervisor)
+        assert servers.nodes[0].pid is None
+        servers.restart(0)
+        assert pid_of(servers.nodes[0]) != killed
+        servers.kill(0)
+    assert processes_on(tmp_path / "set") == []
 
 
 def test_three_servers_elect_a_new_primary_when_theirs_is_killed(tmp_path: Path) -> None:

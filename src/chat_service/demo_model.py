@@ -33,9 +33,16 @@ _IDENTITY = re.compile(
 )
 _TIME = re.compile(r"\bclock\b|\bwhat time\b|\bthe time\b|\bwhat day is it\b|\btoday's date\b", re.I)
 _SUM = re.compile(r"[-+(]*\d[\d\s.+\-*/%()]*[-+*/%]+[\d\s.+\-*/%()]*\d\)*")
-_FACT = re.compile(r"\bmy ([a-z][\w ]{0,40}?) (?:is|are) ([^.!?\n]{1,80})", re.I)
+_JOINED = re.compile(r"(?:,? (?:and|but)|,) (?=(?:my|i|call me)\b)", re.I)
+_FACT = re.compile(r"\bmy ([a-z][\w' ]{0,40}?) (is|are)( called| named)?+ ([^.!?\n]{1,80})", re.I)
 _CALLED = re.compile(r"\b(?:i am called|call me) ([^.!?,\n]{1,80})", re.I)
-_FACT_ASKED = re.compile(r"\b(?:what|who|where|which|when)(?:'s| is| are)? my ([a-z][\w ]{0,40}?)\s*(?:\?|$)", re.I)
+_LIKED = re.compile(r"\bi (love|like|enjoy|hate) ([^.!?\n]{1,80})", re.I)
+_FACT_ASKED = re.compile(
+    r"\b(?:what|who|where|which|when)(?:'s| is| are)? my ([a-z][\w' ]{0,40}?)(?: is| are)?( called| named)?"
+    r"\s*(?:[?.!]|$)",
+    re.I,
+)
+_LIKED_ASKED = re.compile(r"\bwhat do i (love|like|enjoy|hate)\b", re.I)
 _MEMORY_ASKED = re.compile(r"\bwhat (?:do|can) you (?:remember|know about me)\b|\bdo you remember me\b", re.I)
 _SAID_ASKED = re.compile(r"\bwhat (?:did|have) i (?:say|said|ask|asked|tell you|told you)\b(.*)", re.I)
 
@@ -143,15 +150,21 @@ def _recalled(question: str, earlier: Sequence[str]) -> str | None:
     """An answer about the conversation itself, from the messages of the user before this one."""
     if asked := _SAID_ASKED.search(question):
         return _said(asked[1], earlier)
-    facts = {name: value for text in earlier for name, value in _facts(text)}
+    question = _straight(question)
+    facts = {matter: told for text in earlier for matter, told in _facts(text)}
     if _MEMORY_ASKED.search(question):
-        known = "; ".join(f"your {name} is {value}" for name, value in facts.items())
+        known = "; ".join(facts.values())
         return f"In this session you told me: {known}." if known else "You have told me nothing about yourself yet."
     if asked := _FACT_ASKED.search(question):
-        name = asked[1].lower()
-        return f"Your {name} is {facts[name]}." if name in facts else f"You have not told me your {name} yet."
+        matter = _matter(asked[1], called=bool(asked[2]))
+        return _sentence(facts[matter]) if matter in facts else f"You have not told me your {matter} yet."
+    if asked := _LIKED_ASKED.search(question):
+        liked = f"you {asked[1].lower()}"
+        known = "; ".join(told for told in facts.values() if told.startswith(f"{liked} "))
+        return _sentence(known) if known else f"You have not told me what {liked} yet."
     if re.search(r"\bwho am i\b", question, re.I):
-        return f"You are {facts['name']}." if "name" in facts else "You have not told me your name yet."
+        name = facts.get("name", "").removeprefix("your name is ")
+        return f"You are {name}." if name else "You have not told me your name yet."
     return None
 
 
@@ -167,17 +180,39 @@ def _noted(question: str) -> str | None:
     facts = list(_facts(question))
     if not facts or question.endswith("?"):
         return None
-    return " ".join(f"I will remember for this session: your {name} is {value}." for name, value in facts)
+    return " ".join(f"I will remember for this session: {told}." for _, told in facts)
 
 
 def _facts(text: str) -> Iterator[tuple[str, str]]:
-    """What a message tells: its sentences, less those that ask."""
-    parts = re.sub(r",? and (?=my\b|i am called\b|call me\b)", ". ", text, flags=re.I)
+    """What a message tells, as (matter, what of it): its sentences, less those that ask."""
+    parts = _JOINED.sub(". ", _straight(text))
     told = " ".join(sentence for sentence in re.findall(r"[^.!?]+[.!?]*", parts) if not sentence.endswith("?"))
-    for name, value in _FACT.findall(told):
-        yield name.lower(), value.strip()
+    for thing, verb, called, value in _FACT.findall(told):
+        said = f"{thing} {verb}{called}".lower()
+        yield _matter(thing, called=bool(called)), f"your {said} {value.strip()}"
     for value in _CALLED.findall(told):
-        yield "name", value.strip()
+        yield "name", f"your name is {value.strip()}"
+    for verb, value in _LIKED.findall(told):
+        yours = re.sub(r"\bmy\b", "your", value.strip())
+        liked = f"you {verb.lower()} {yours}"
+        yield liked, liked  # so that the next does not take its place
+
+
+def _matter(thing: str, *, called: bool) -> str:
+    """What a fact is about: what a dog is called is the dog's name."""
+    name = thing.lower()
+    if not called:
+        return name
+    return f"{name}' name" if name.endswith("s") else f"{name}'s name"
+
+
+def _sentence(told: str) -> str:
+    return f"{told[0].upper()}{told[1:]}."
+
+
+def _straight(text: str) -> str:
+    """A text with the apostrophes that keyboards have."""
+    return text.replace("’", "'")
 
 
 def _introduced(question: str) -> str | None:

@@ -56,7 +56,20 @@ def test_it_admits_that_it_found_nothing(agent: Agent) -> None:
         ("my name is Ada and my favourite colour is dark blue", "What's my favourite colour?", "dark blue"),
         ("My name is Ada. Can two writers interleave?", "What is my name?", "Your name is Ada."),
         ("Call me Grace", "Who am I?", "You are Grace."),
-        ("My cats are Tom and Kit", "what are my cats", "Tom and Kit"),
+        ("My cats are Tom and Kit", "what are my cats", "Your cats are Tom and Kit."),
+        ("My dog is called Rex", "What is my dog called?", "Your dog is called Rex."),
+        ("My dog is called Rex.", "what's my dog's name", "Your dog is called Rex."),
+        ("my dog's name is Rex", "What is my dog called?", "Your dog's name is Rex."),
+        ("my dog’s name is Rex", "What’s my dog's name?", "Your dog's name is Rex."),
+        ("My dog is named Rex", "Do you know what my dog is called?", "Your dog is named Rex."),
+        ("My cats are called Tom and Kit", "What are my cats called?", "Your cats are called Tom and Kit."),
+        ("My dog is called Rex and my name is Ada", "Who am I?", "You are Ada."),
+        ("My name is Ada and I love hiking", "What is my name?", "Your name is Ada."),
+        ("My name is Ada, but I like to be called Countess", "What is my name?", "Your name is Ada."),
+        ("My name is Ada and I love hiking", "What do I love?", "You love hiking."),
+        ("I love my dog. I love tea and I hate rain.", "What do I love?", "You love your dog; you love tea."),
+        ("My name is Ada and I love hiking", "What do you remember?", "told me: your name is Ada; you love hiking."),
+        ("Tell me what my dog is called", "What do you remember?", "You have told me nothing about yourself yet."),
         ("My name is Ada.", "What do you remember?", "your name is Ada"),
         ("Good day to you all, machine", "What did I say first?", "“Good day to you all, machine”"),
     ],
@@ -71,6 +84,40 @@ def test_the_newest_word_on_a_matter_counts(agent: Agent) -> None:
     agent("My name is Ada.")
     agent("My name is Grace.")
     assert answer(agent, "What is my name?") == "Your name is Grace."
+
+
+@pytest.mark.parametrize(
+    ("told", "noted"),
+    [
+        ("My dog is called Rex", ["your dog is called Rex"]),
+        ("my dog's name is Rex", ["your dog's name is Rex"]),
+        ("My name is Ada and I love hiking", ["your name is Ada", "you love hiking"]),
+        ("My name is Ada, and my dog is called Rex.", ["your name is Ada", "your dog is called Rex"]),
+    ],
+)
+def test_it_says_what_it_will_remember(agent: Agent, told: str, noted: list[str]) -> None:
+    assert answer(agent, told) == " ".join(f"I will remember for this session: {fact}." for fact in noted)
+
+
+def test_what_something_is_called_and_what_its_name_is_are_one_matter(agent: Agent) -> None:
+    agent("My dog is called Rex.")
+    agent("My dog's name is Bello.")
+    assert answer(agent, "What is my dog called?") == "Your dog's name is Bello."
+    assert answer(agent, "What do you remember?") == "In this session you told me: your dog's name is Bello."
+
+
+@pytest.mark.parametrize(
+    ("asked", "missing"),
+    [
+        ("What is my name?", "your name"),
+        ("What is my dog called?", "your dog's name"),
+        ("What is my dog's name?", "your dog's name"),
+        ("What do I love?", "what you love"),
+    ],
+)
+def test_it_says_what_it_was_not_told(agent: Agent, asked: str, missing: str) -> None:
+    agent("My cat is called Tom and I like rain.")
+    assert answer(agent, asked) == f"You have not told me {missing} yet."
 
 
 def test_it_does_not_invent_what_it_was_not_told(agent: Agent) -> None:

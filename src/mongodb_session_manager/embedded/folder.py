@@ -134,8 +134,9 @@ class DataFolder:
     # ---------------------------------------------------------------- server
 
     def server_pid(self) -> int | None:
-        """The process id that mongod left in its own lock file; None after a clean end."""
-        return _number_in(self.db / "mongod.lock")
+        """The process id of the mongod that runs on this folder, whoever owns it; None while there is none."""
+        pid = _number_in(self.db / "mongod.lock")  # what mongod writes at its start, and clears at a clean end only
+        return pid if pid is not None and self._is_our_mongod(pid) else None
 
     def server_lock(self) -> int:
         """A descriptor for mongod and its supervisor to inherit: locked for as long as one of them runs."""
@@ -155,14 +156,13 @@ class DataFolder:
         Its supervisor ends it anyway, unless that one was killed too.
         """
         for number in (signal.SIGTERM, signal.SIGKILL):
-            self._signal_stale_server(number)
+            self.signal_server(number)
             patience_ends = (time.monotonic() + deadline) / 2
             while self._serves_still() and time.monotonic() < patience_ends:
                 time.sleep(0.02)
 
     def _serves_still(self) -> bool:
-        pid = self.server_pid()
-        if pid is not None and self._is_our_mongod(pid):
+        if self.server_pid() is not None:
             return True
         try:
             os.close(self.server_lock())
@@ -170,9 +170,10 @@ class DataFolder:
             return True
         return False
 
-    def _signal_stale_server(self, number: signal.Signals) -> None:
+    def signal_server(self, number: signal.Signals) -> None:
+        """Signal the mongod that runs on this folder, if there is one; call it with the lock held."""
         pid = self.server_pid()
-        if pid is None or not self._is_our_mongod(pid):
+        if pid is None:
             return
         try:
             os.kill(pid, number)

@@ -54,7 +54,7 @@ class Node:
     @property
     def pid(self) -> int | None:
         """The process id of mongod, None while it does not run."""
-        return self._mongod.pid if self._mongod is not None and self._mongod.running else None
+        return self.folder.server_pid() if self._mongod is not None and self._mongod.running else None
 
     @property
     def address(self) -> str:
@@ -111,6 +111,11 @@ class Node:
         with self.client() as client:
             return bool(membership.hello(client).get("isWritablePrimary"))
 
+    def keep_running(self) -> None:
+        """From now on, have mongod started again on its port when it ends on its own."""
+        if self._mongod is not None:
+            self._mongod.keep_running()
+
     def begin_stop(self) -> None:
         """Have mongod end cleanly, without waiting for it."""
         if self._mongod is not None:
@@ -145,7 +150,7 @@ class Node:
             inherited.callback(os.close, lock)
             log = self.folder.open_log()
             inherited.callback(os.close, log)
-            self._mongod = SupervisedMongod(command, log=log, lock=lock, folder=self.folder.path)
+            self._mongod = SupervisedMongod(command, log=log, lock=lock, folder=self.folder)
         self.folder.remember_port(self.port)
         while not (_listens(self.port) and membership.is_served(self.port, self.folder.db)):
             self._check(deadline)

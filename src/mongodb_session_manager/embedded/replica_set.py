@@ -12,8 +12,8 @@ from .node import Node
 
 __all__ = ["EmbeddedReplicaSet"]
 
-# Elections within a second or two, instead of ten.
-_SETTINGS = {"electionTimeoutMillis": 1_500, "heartbeatIntervalMillis": 300}
+# Elections within a second or two, instead of ten, and not much later when a server is there and does not answer.
+_SETTINGS = {"electionTimeoutMillis": 1_500, "heartbeatIntervalMillis": 300, "heartbeatTimeoutSecs": 2}
 
 
 class EmbeddedReplicaSet:

@@ -28,6 +28,10 @@ class EmbeddedMongoDB:
     It ends with its owner, also when that one is killed; what was written with the default write concern is in
     the data folder then, and there at the next start.
 
+    A ``mongod`` that ends on its own, killed or crashed, is started again on the same port and data after a fifth of
+    a second: clients find it again. One that ended three times within a minute is left alone, and the next
+    :meth:`start` begins anew; ``mongod.log`` in the data folder tells both.
+
     The first to start on a data folder owns the server. Whoever starts on the same folder meanwhile, in this
     process or another, shares it (``owned`` is False) and loses it when the owner stops.
 
@@ -43,6 +47,7 @@ class EmbeddedMongoDB:
         replica_set: str = "rs0",
         cache_size_gb: float = 0.5,
         startup_timeout: float = 15,
+        keep_running: bool = True,
     ) -> None:
         """Describe the server; nothing is started, read or written.
 
@@ -55,12 +60,14 @@ class EmbeddedMongoDB:
             cache_size_gb: Memory for the storage engine's cache, in gigabytes, used as it is needed: 0.25 at least, and
                 too little there for documents above 12 MB.
             startup_timeout: Seconds until a start, or the wait for another process's start, is given up.
+            keep_running: Whether a ``mongod`` that ends on its own is started again. The owner's word counts.
         """
         self.port: int | None = None
         self._node = Node(data_dir, binary=binary, replica_set=replica_set, cache_size_gb=cache_size_gb)
         self._wanted_port = port
         self._replica_set = replica_set
         self._startup_timeout = startup_timeout
+        self._keep_running = keep_running
 
     @property
     def data_dir(self) -> Path:
@@ -74,7 +81,7 @@ class EmbeddedMongoDB:
 
     @property
     def pid(self) -> int | None:
-        """The process id of mongod, None while this object is not started, or when mongod has ended."""
+        """The process id of mongod, a new one each time that it is started; None while it does not run."""
         if self.port is None or self.owned:
             return self._node.pid
         return self._node.folder.server_pid()
@@ -91,7 +98,7 @@ class EmbeddedMongoDB:
         return f"mongodb://{HOST}:{self.port}/?replicaSet={self._replica_set}"
 
     def start(self) -> Self:
-        """Start the server, or share the one that runs on this data folder; nothing to do if it is started.
+        """Start the server, or share the one that runs on this data folder; only waits for one that is started.
 
         Returns:
             This object, when the server takes writes.
@@ -100,18 +107,15 @@ class EmbeddedMongoDB:
             EmbeddedMongoDBError: If there is no suitable ``mongod``, if it does not start (with the end of its
                 log), or if the data folder is in use and its server cannot be reached.
         """
-        if self._node.pid is not None and self.owned:
-            return self
-        self.stop()
         deadline = time.monotonic() + self._startup_timeout
-        self._node.folder.create()
-        while not self._node.folder.lock():
-            if self._shares():
+        runs = self.owned and self._node.pid is not None
+        if not runs:
+            self.stop()
+            if not self._locks(deadline):
                 return self
-            if time.monotonic() > deadline:
-                raise EmbeddedMongoDBError(self._refusal())
-            time.sleep(_SHARE_POLL_SECONDS)
         try:
+            if not runs:
+                self._launch(deadline)
             self._own(deadline)
         except BaseException:
             self.stop()
@@ -134,13 +138,28 @@ class EmbeddedMongoDB:
     ) -> None:
         self.stop()
 
-    def _own(self, deadline: float) -> None:
+    def _locks(self, deadline: float) -> bool:
+        """Take the data folder; False if another owner's server is shared instead."""
+        self._node.folder.create()
+        while not self._node.folder.lock():
+            if self._shares():
+                return False
+            if time.monotonic() > deadline:
+                raise EmbeddedMongoDBError(self._refusal())
+            time.sleep(_SHARE_POLL_SECONDS)
+        return True
+
+    def _launch(self, deadline: float) -> None:
         self._node.launch(deadline, port=self._wanted_port)
         hosts = [self._node.address]
         if not self._node.follows(hosts, deadline):
             self._node.initiate(hosts)
+
+    def _own(self, deadline: float) -> None:
         self._node.wait_for("isWritablePrimary", deadline=deadline)
         self.port = self._node.port
+        if self._keep_running:
+            self._node.keep_running()
 
     def _shares(self) -> bool:
         """Whether another owner's server of this folder was found, and takes writes."""
