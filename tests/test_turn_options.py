@@ -274,3 +274,15 @@ async def test_an_after_hook_that_asks_to_resume_waits_again(
     await agent.invoke_async("one")
     assert texts(stored("s")) == ["one", "a", "more", "b"]
     assert turn_of(stored("s")) is None
+
+
+def test_a_message_that_was_stored_with_a_note_is_not_stored_again(
+    factory: MongoDBSessionManagerFactory, commands: Commands
+) -> None:
+    manager = factory.create_session_manager("s", binary_content="drop")
+    agent = make_agent(manager, "seen")
+    picture: Any = {"image": {"format": "png", "source": {"bytes": b"x" * 100_000}}}
+    agent([picture])
+    commands.clear()
+    manager.append_message(agent.messages[0], agent)
+    assert commands.names == []

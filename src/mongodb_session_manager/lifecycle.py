@@ -486,7 +486,7 @@ class TurnLifecycle(RepositorySessionManager):
             self._model_calls[agent.agent_id] = self._model_calls.get(agent.agent_id, 0) + 1
 
     def _record_change(self, message: Message, position: int, record: Record) -> None:
-        if record.message_at(position) != encode(message):
+        if record.message_at(position) != encode(record.stored_form(message)):
             record.change_message(SessionMessage.from_message(message, position))
 
     def _record_state(self, agent: LocalAgent, record: Record) -> None:

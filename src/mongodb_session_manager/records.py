@@ -58,6 +58,7 @@ class Record:
         kept_open: How many hands hold the turn open beside invocations.
         direct_call: Whether a tool called by hand may be about to be recorded.
         failure: What ended the turn, to be raised when the application's hooks have run.
+        stored_form: What is stored in the place of a message.
         unreported: Why what was held during an outage was refused in the end, for whoever uses the agent next.
         default_conversation_state: Stands in where an older writer stored none.
         last_event: When the agent was last heard of, on the monotonic clock.
@@ -76,7 +77,7 @@ class Record:
             loaded: From the store.
             drops_binary: Whether a note takes the place of large binary content.
         """
-        self._stored_form = without_binary if drops_binary else _as_it_is
+        self.stored_form = without_binary if drops_binary else _as_it_is
         self.session_id = session_id
         self.part: Part = part
         self.agent_id = agent_id
@@ -192,7 +193,7 @@ class Record:
         """Record a message at the end of the history; its id becomes its position."""
         with self._lock:
             message.message_id = self.next_position
-            document = documents.message_document(message, self._stored_form(message.message))
+            document = documents.message_document(message, self.stored_form(message.message))
             self._messages.append((document, message.message))
 
     def change_message(self, message: SessionMessage) -> None:
@@ -209,7 +210,7 @@ class Record:
                     session_id=self.session_id,
                     agent_id=self.agent_id,
                 )
-            fields = documents.message_changes(message, self._stored_form(message.message))
+            fields = documents.message_changes(message, self.stored_form(message.message))
             if position < self.loaded.count:
                 self._changes.setdefault(position, {}).update(fields)
                 return
@@ -411,6 +412,7 @@ class Record:
 
     def applied(self, commit: Commit, committed: Committed, sent_at: float) -> None:
         """The database holds this commit, sent then on the monotonic clock."""
+        grown = sum(map(_size, commit.messages))
         with self._lock:
             self.unfinished = None
             loaded = self.loaded
@@ -419,20 +421,20 @@ class Record:
             loaded.data = self._known
             loaded.at, loaded.count = committed.at, commit.count
             del self._messages[: len(commit.messages)]
-            self._keep(commit)
+            self._keep(commit, grown)
             for name, value in commit.totals.items():
                 self._counted[name] = self._counted.get(name, 0) + value
             self.claimed = commit.holds
             self.stamped = sent_at
 
-    def _keep(self, commit: Commit) -> None:
+    def _keep(self, commit: Commit, grown: int) -> None:
         """Follow the stored tail, as far back as anybody looks."""
         loaded = self.loaded
         for position, fields in commit.changes.items():
             if position >= loaded.first:
                 loaded.messages[position - loaded.first].update(fields)
         loaded.messages += [dict(document) for document in commit.messages]
-        self._kept_bytes += sum(map(_size, commit.messages))
+        self._kept_bytes += grown
         if len(loaded.messages) > _MOST_KEPT or self._kept_bytes > _MOST_KEPT_BYTES:
             self._kept_bytes = 0
             surplus = max(0, len(loaded.messages) - _NEWEST)
