@@ -22,20 +22,16 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import logging
 import math
 import random
-import threading
 import time
 import uuid
 import weakref
 from collections.abc import Mapping
 from contextlib import suppress
 from contextvars import ContextVar
-from dataclasses import dataclass, fields
 from functools import partial
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any
 
 from pymongo.errors import PyMongoError
 from strands import Agent
@@ -59,80 +55,29 @@ from strands.types.content import Message
 from strands.types.session import SessionMessage
 
 from . import documents
-from .background import Background, Lease
+from .background import Background
 from .codec import encode
 from .errors import SessionBusyError, SessionConflictError, SessionError
+from .flushing import Flushing
+from .held_turn import HeldTurn
 from .metrics import Counters, counters
 from .records import Invocation, Record
 from .store import SessionStore
+from .turn_options import TurnOptions
 from .unit_of_work import UnitOfWork
 
 if TYPE_CHECKING:
     from strands.multiagent.base import MultiAgentBase
     from strands.types.agent import LocalAgent
 
-__all__ = ["TURN_OPTIONS", "HeldTurn", "TurnLifecycle", "TurnOptions"]
-
-logger = logging.getLogger(__name__)
+__all__ = ["TurnLifecycle"]
 
 _around: ContextVar[tuple[Invocation, ...]] = ContextVar("around", default=())
 """The invocations that the running code is inside of: a tool may invoke its own agent again."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TurnOptions:
-    """How turns are kept.
-
-    Attributes:
-        durability: ``"message"``: every message is stored as it comes. ``"turn"``: all of a turn is stored at its end.
-        on_busy: ``"raise"``: another running turn refuses this one. ``"wait"``: this one waits for its end.
-        busy_timeout: Seconds to wait at most.
-        on_outage: ``"raise"``: a turn that cannot be stored fails. ``"hold"``: it goes on; what was recorded is kept
-            and sent again.
-        outage_timeout: Seconds for which it is sent again in the background.
-        binary_content: ``"keep"``, or ``"drop"``: a note takes the place of large pictures, documents, videos, sounds.
-        turn_timeout: Seconds after which a turn that is not renewed has expired.
-        turn_limit: Seconds without an event of the agent after which its turn is not renewed any more.
-
-    Raises:
-        ValueError: A value is none of these.
-    """
-
-    durability: Literal["message", "turn"] = "message"
-    on_busy: Literal["raise", "wait"] = "raise"
-    busy_timeout: float = 30.0
-    on_outage: Literal["raise", "hold"] = "raise"
-    outage_timeout: float = 300.0
-    binary_content: Literal["keep", "drop"] = "keep"
-    turn_timeout: float = 30.0
-    turn_limit: float = 900.0
-
-    def __post_init__(self) -> None:
-        """Refuse what makes no sense."""
-        for each in fields(self):
-            value = getattr(self, each.name)
-            if isinstance(each.default, float):
-                if not isinstance(value, (int, float)) or not 0 < value < math.inf:
-                    raise ValueError(f"{each.name} must be seconds above 0, not {value!r}")
-            elif value not in _CHOICES[each.name]:
-                raise ValueError(f"{each.name} must be {' or '.join(map(repr, _CHOICES[each.name]))}, not {value!r}")
-
-
-_CHOICES = {
-    "durability": ("message", "turn"),
-    "on_busy": ("raise", "wait"),
-    "on_outage": ("raise", "hold"),
-    "binary_content": ("keep", "drop"),
-}
-
-TURN_OPTIONS = frozenset(each.name for each in fields(TurnOptions))
-"""The names of how turns are kept."""
-
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 """Seconds between looks at a turn that somebody else has."""
-
-_RESEND_SECONDS = 1.0
-"""Between attempts to store what is held during an outage."""
 
 
 class TurnLifecycle(RepositorySessionManager):
@@ -168,8 +113,7 @@ class TurnLifecycle(RepositorySessionManager):
         self._background = background
         self._options = options
         self._agents: dict[str, weakref.ref[LocalAgent]] = {}
-        self._leases: dict[Record, Lease] = {}
-        self._held: dict[Record, Lease] = {}
+        self._flushing = Flushing(self.unit_of_work, background, options)
         self._model_calls: dict[str, int] = {}
 
     # The SDK's events
@@ -281,12 +225,12 @@ class TurnLifecycle(RepositorySessionManager):
         if self._options.durability == "turn":
             return
         if not record.claimed or record.has_changes or record.has_lapsed(self._options.turn_timeout):
-            await self._flush(event.agent, record, claim=True)
+            await self._flushing.run(event.agent, record, claim=True)
 
     async def _on_model_answered(self, event: AfterModelCallEvent) -> None:
         record = self._heard(event.agent)
         if record.has_changes and record.refusal is None and self._options.durability == "message":
-            await self._flush(event.agent, record, changes_only=True)
+            await self._flushing.run(event.agent, record, changes_only=True)
 
     async def _on_message_added(self, event: MessageAddedEvent[LocalAgent]) -> None:
         agent, record, message = event.agent, self._heard(event.agent), event.message
@@ -305,7 +249,7 @@ class TurnLifecycle(RepositorySessionManager):
         self._record_state(agent, record)
         was_direct, record.direct_call = record.direct_call, False
         try:
-            await self._flush(agent, record)
+            await self._flushing.run(agent, record)
         except SessionBusyError as error:
             if not was_direct:
                 raise
@@ -332,7 +276,7 @@ class TurnLifecycle(RepositorySessionManager):
         except Exception as error:
             record.failure = error
         try:
-            await self._flush(agent, record, release=last)
+            await self._flushing.run(agent, record, release=last)
         except Exception as error:
             record.failure = record.failure or error
         finally:
@@ -351,7 +295,7 @@ class TurnLifecycle(RepositorySessionManager):
         self._prune_held_records(agent)
         if self._state_moved(agent):
             self._record_state(agent, record)
-            await self._flush(agent, record)
+            await self._flushing.run(agent, record)
 
     async def _bring_interrupt_back(self, agent: Agent, record: Record) -> None:
         """Reload at once an agent that was refused while it waited for an answer: the SDK takes none otherwise."""
@@ -427,7 +371,7 @@ class TurnLifecycle(RepositorySessionManager):
         known = self._agents.get(agent.agent_id)
         if known is None or known() is not agent:
             raise ValueError(f"agent {agent.agent_id!r} was not made with this session manager")
-        return HeldTurn(self, agent)
+        return HeldTurn(agent, self._flushing, partial(self._usable, agent), partial(self._record_state, agent))
 
     # How it is done
 
@@ -496,7 +440,7 @@ class TurnLifecycle(RepositorySessionManager):
             record.set_data(_configuration(agent))
         except SessionError as error:
             record.refuse(error)
-            self._settle(agent, record)
+            self._flushing.settle(agent, record)
             raise
         record.count_calls(_counters(agent, self._model_calls.get(agent.agent_id, 0)))
 
@@ -510,103 +454,16 @@ class TurnLifecycle(RepositorySessionManager):
         """After a write from outside: flush, unless that would block an event loop that has a flush coming."""
         if record.turn_open and _runs_a_loop():
             return
-        self._flush_here(self._agent_of(record), record)
+        self._flushing.here(self._agent_of(record), record)
 
     def _agent_of(self, record: Record) -> LocalAgent | None:
         known = self._agents.get(record.agent_id) if record.part == "agents" else None
         return known() if known else None
 
-    async def _flush(self, agent: LocalAgent, record: Record, **how: bool) -> None:
-        if record in self._held and record.turn_open and not how.get("release"):
-            return  # it would only make the model wait for what the background tries anyway
-        try:
-            await self._background.run(partial(self.unit_of_work.flush, record, **how))
-        except self.unit_of_work.store.outages as error:
-            if self._options.on_outage == "raise":
-                raise
-            self._hold(record, error)
-        finally:
-            self._settle(agent, record)
-
-    def _flush_here(self, agent: LocalAgent | None, record: Record, **how: bool) -> None:
-        try:
-            self.unit_of_work.flush(record, **how)
-        finally:
-            self._settle(agent, record)
-
-    # An outage of the database
-
     @property
     def pending(self) -> int:
         """How many changes are recorded and not known to be stored: 0 when everything is. No I/O."""
         return self.unit_of_work.pending
-
-    def _hold(self, record: Record, error: Exception) -> None:
-        """Keep what was recorded, and send it again in the background until it is stored or the time is over."""
-        if record in self._held:
-            return
-        logger.warning(
-            "session_id=<%s>, error=<%s> | the database cannot be reached, what was recorded is held",
-            self.session_id,
-            type(error).__name__,
-        )
-        deadline = time.monotonic() + self._options.outage_timeout
-        self._held[record] = lease = Lease(_RESEND_SECONDS, partial(self._resend_soon, record, deadline))
-        self._background.keep(lease)
-
-    def _resend_soon(self, record: Record, deadline: float) -> bool:
-        """Called by the thread that renews turns, which must not wait for the database."""
-        if record not in self._held:
-            return False
-        if time.monotonic() > deadline:
-            del self._held[record]
-            logger.error(
-                "session_id=<%s>, pending=<%d> | the database was away for too long, what is held is not sent again"
-                " in the background",
-                self.session_id,
-                record.pending,
-            )
-            return False
-        self._background.submit(partial(self._resend, record))
-        return True
-
-    def _resend(self, record: Record) -> None:
-        if record.flushing.locked():
-            return  # the attempt before this one still waits
-        try:
-            self.unit_of_work.flush(record, release=not record.turn_open)
-        except self.unit_of_work.store.outages:
-            return
-        except Exception as error:
-            if not record.turn_open:
-                record.unreported = error
-            logger.error(
-                "session_id=<%s>, error=<%s> | what was held could not be stored", self.session_id, type(error).__name__
-            )
-        self._held.pop(record, None)
-        self._settle(self._agent_of(record), record)
-
-    def _settle(self, agent: LocalAgent | None, record: Record) -> None:
-        """After a flush: keep the turn alive or let it go; take what was refused out of the agent's memory."""
-        self._keep_turn(record)
-        dropped = {id(message) for message in record.take_dropped()}
-        if agent is None or record.refusal is None:
-            return
-        if dropped:
-            agent.messages[:] = [message for message in agent.messages if id(message) not in dropped]
-        if isinstance(agent, Agent) and agent._interrupt_state.activated:
-            agent._interrupt_state.deactivate()
-            record.was_interrupted = True
-
-    def _keep_turn(self, record: Record) -> None:
-        lease = self._leases.get(record)
-        if record.claimed and (lease is None or lease.ended):
-            renew = partial(_renew, weakref.ref(record), weakref.ref(self.unit_of_work), self._options.turn_limit)
-            self._leases[record] = lease = Lease(self._options.turn_timeout / 3, renew)
-            self._background.keep(lease)
-        if not record.claimed and lease is not None:
-            self._leases.pop(record, None)
-            self._background.let_go(lease)
 
     # Graphs and swarms
 
@@ -621,18 +478,18 @@ class TurnLifecycle(RepositorySessionManager):
         if record.refusal is not None:
             await self._background.run(partial(self.unit_of_work.load, event.source.id, "multi_agents"))
         record.open_turn()
-        await self._flush_graph(record, claim=True)
+        await self._flushing.run(None, record, claim=True)
 
     async def _on_node_ended(self, event: AfterNodeCallEvent) -> None:
         self._record_graph(event.source)
-        await self._flush_graph(self._graph(event.source))
+        await self._flushing.run(None, self._graph(event.source))
 
     async def _on_graph_ends(self, event: AfterMultiAgentInvocationEvent) -> None:
         record = self._graph(event.source)
         if record.refusal is None:
             self._record_graph(event.source)
         try:
-            await self._flush_graph(record, release=True)
+            await self._flushing.run(None, record, release=True)
         finally:
             record.turn_open = False
         self._raise_refusal(record)
@@ -650,107 +507,6 @@ class TurnLifecycle(RepositorySessionManager):
         record = self.unit_of_work.record(source.id, "multi_agents")
         record.touch()
         return record
-
-    async def _flush_graph(self, record: Record, **how: bool) -> None:
-        try:
-            await self._background.run(partial(self.unit_of_work.flush, record, **how))
-        finally:
-            self._settle(None, record)
-
-
-class HeldTurn:
-    """An agent's turn, held from entering to leaving. Entering claims it, leaving writes the rest and releases it."""
-
-    def __init__(self, manager: TurnLifecycle, agent: LocalAgent) -> None:
-        """Prepare; see :meth:`TurnLifecycle.claim`."""
-        self._manager = manager
-        self._agent = agent
-        self._entering = threading.Lock()
-        self._entered = False
-
-    def _enter(self) -> None:
-        with self._entering:
-            self._claim()
-            self._entered = True
-
-    def _leave(self) -> None:
-        """Give back what was entered although its caller is gone. If that fails, the turn expires."""
-        with self._entering, suppress(Exception):
-            if self._entered:
-                self._exit()
-
-    def _claim(self) -> None:
-        manager, agent = self._manager, self._agent
-        record = manager._usable(agent)
-        if not record.turn_open:
-            record.open_turn()
-        record.kept_open += 1
-        try:
-            manager._flush_here(agent, record, claim=True)
-        except BaseException:
-            self._let_go(record)
-            raise
-
-    def _exit(self) -> None:
-        if not self._entered:
-            raise RuntimeError("this turn is not held: enter it before leaving it")
-        self._entered = False
-        manager, agent = self._manager, self._agent
-        record = manager._heard(agent)
-        last = record.kept_open == 1 and record.invoking.depth == 0
-        try:
-            if record.refusal is None:
-                manager._record_state(agent, record)
-        finally:
-            try:
-                manager._flush_here(agent, record, release=last)
-            finally:
-                self._let_go(record)
-
-    def _let_go(self, record: Record) -> None:
-        record.kept_open -= 1
-        record.turn_open = record.is_held
-
-    def __enter__(self) -> Self:
-        """Claim the turn."""
-        self._enter()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Write the rest and release the turn."""
-        self._exit()
-
-    async def __aenter__(self) -> Self:
-        """Claim the turn, off the event loop."""
-        background = self._manager._background
-        try:
-            await background.run(self._enter)
-        except asyncio.CancelledError:
-            # It is claimed all the same, and nobody will leave.
-            await background.run(self._leave)
-            raise
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Write the rest and release the turn, off the event loop."""
-        await self._manager._background.run(self._exit)
-
-
-def _renew(record_ref: weakref.ref[Record], unit_ref: weakref.ref[UnitOfWork], turn_limit: float) -> bool:
-    """Extend a turn whose agent is alive and was heard of lately."""
-    record, unit = record_ref(), unit_ref()
-    if record is None or unit is None or not (record.claimed and record.turn_open):
-        return False
-    if time.monotonic() - record.last_event > turn_limit:
-        return False
-    if unit.renew(record):
-        return True
-    record.refuse(record.taken_over())
-    return False
 
 
 def _is_inside(record: Record) -> bool:

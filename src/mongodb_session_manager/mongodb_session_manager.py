@@ -9,11 +9,11 @@ from pymongo import MongoClient
 
 from .connection import Connection
 from .hooks import FeedbackHook, MetadataHook
-from .lifecycle import TURN_OPTIONS
 from .mongodb_collection import background_of
 from .mongodb_session_store import MongoDBSessionStore
 from .session_manager import SessionManager
 from .sessions import MongoDBSessionCatalogue
+from .turn_options import TURN_OPTIONS
 
 __all__ = ["MongoDBSessionManager", "Place", "create_mongodb_session_manager"]
 

@@ -13,9 +13,10 @@ from .background import Background
 from .documents import valid_text
 from .errors import SessionError, SessionNotFoundError
 from .hooks import FeedbackHook, MetadataHook, as_hooks, run_hooks
-from .lifecycle import TURN_OPTIONS, TurnLifecycle, TurnOptions
+from .lifecycle import TurnLifecycle
 from .metrics import summary
 from .store import AgentSummary, SessionCatalogue, SessionStore, SessionSummary
+from .turn_options import TURN_OPTIONS, TurnOptions
 from .views import SessionView, session_view
 
 __all__ = ["SessionManager"]
