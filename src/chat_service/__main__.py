@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import errno
 import signal
 import socket
 import sys
@@ -11,6 +11,7 @@ import uvicorn
 
 from .config import ConfigurationError, Settings, load_settings
 from .database import with_database
+from .log import configure
 from .main import create_app
 
 __all__ = ["main"]
@@ -36,7 +37,9 @@ def main() -> int:
     # Uvicorn lets a signal through once it has ended by it; so this is also where everything else ends.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return _run(load_settings())
+        settings = load_settings()
+        configure(settings.log_level)
+        return _run(settings)
     except ConfigurationError as error:
         print(error, file=sys.stderr)
         return 2
@@ -60,11 +63,18 @@ def _run(settings: Settings) -> int:
 
 def _listening(settings: Settings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    return socket.create_server((settings.host, settings.port), family=family)
+    try:
+        socket.getaddrinfo(settings.host, settings.port, family)
+        return socket.create_server((settings.host, settings.port), family=family)
+    except (OSError, UnicodeError) as error:
+        # A name that leads nowhere, one that can be none, or an address of another machine.
+        if isinstance(error, socket.gaierror | UnicodeError) or error.errno == errno.EADDRNOTAVAIL:
+            remedy = Settings.model_fields["host"].description
+            raise ConfigurationError(f"HOST: {settings.host} is no address of this machine. {remedy}") from error
+        raise
 
 
 def _serve(settings: Settings, listening: socket.socket) -> int:
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s | %(message)s")
     config = uvicorn.Config(
         create_app(settings),
         access_log=False,  # the service has a log of its own, with the request's id

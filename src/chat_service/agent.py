@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import Any
 
-from strands import Agent
+from strands import Agent, ModelRetryStrategy
 from strands.agent.conversation_manager import SlidingWindowConversationManager
 from strands.models import Model
 from strands.types.content import ContentBlock
@@ -14,6 +14,7 @@ from mongodb_session_manager import MongoDBSessionManager
 
 from .config import ConfigurationError, Settings
 from .demo_model import DemoModel
+from .exceptions import ModelUnavailable
 from .passages import Library, documentation
 from .tools import calculate, current_time
 
@@ -60,6 +61,7 @@ class AgentMaker:
             tools=[current_time, calculate],
             conversation_manager=SlidingWindowConversationManager(window_size=_WINDOW),
             session_manager=session_manager,
+            retry_strategy=_Retries(max_attempts=3, initial_delay=1, max_delay=4),
             callback_handler=None,
         )
 
@@ -67,14 +69,26 @@ class AgentMaker:
         if self._settings.model_provider == "demo":
             return DemoModel(self._library, self._settings.demo_delay)
         # Imported here: the package behind it is large, and not needed by the demo.
-        from strands.models.openai import OpenAIModel
+        from .openai_model import ServedModel
 
-        client: dict[str, Any] = {"api_key": self._settings.api_key, "timeout": self._settings.model_timeout}
+        client: dict[str, Any] = {
+            "api_key": self._settings.api_key,
+            "timeout": self._settings.model_timeout,
+            "max_retries": 0,  # the agent asks again, and for less long
+        }
         if self._settings.base_url:
             client["base_url"] = self._settings.base_url
-        return OpenAIModel(
+        return ServedModel(
             client_args=client, model_id=str(self._settings.model_id), params={"temperature": temperature}
         )
+
+
+class _Retries(ModelRetryStrategy):
+    """Asks an unavailable model twice more, after one second and after two: somebody waits for the answer."""
+
+    def is_retryable(self, exception: Exception) -> bool:
+        """Whether another attempt may help. A silent server has had its time already."""
+        return isinstance(exception, ModelUnavailable) and not exception.silent
 
 
 def prompt(query: str, selected_text: str | None) -> list[ContentBlock]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from pymongo.errors import PyMongoError
+
+from mongodb_session_manager import MongoDBSessionManagerFactory
 
 __all__ = ["ConfigurationError", "Settings", "load_settings"]
 
@@ -38,8 +42,18 @@ class Settings(BaseSettings):
         None, description="Set it to mongodb://… or mongodb+srv://…, or remove it to run an embedded server."
     )
     data_dir: Path = Field(Path(".data"), description="Set it to a folder for the embedded server's data.")
-    database_name: str = Field("chat_service", min_length=1, max_length=63, description="Set it to a database name.")
-    collection_name: str = Field("sessions", min_length=1, description="Set it to a collection name.")
+    database_name: str = Field(
+        "chat_service",
+        max_length=63,
+        pattern=r"^[^\s/\\.\"$*<>:|?]+$",
+        description="Set it to a database name: no spaces, dots or signs that are special in file names.",
+    )
+    collection_name: str = Field(
+        "sessions",
+        max_length=127,
+        pattern=r"^[^.$]+(\.[^.$]+)*$",
+        description="Set it to a collection name: no dollar signs, and no dots at its ends or in a row.",
+    )
     max_pool_size: int = Field(100, ge=1, description="Set it to the most connections to open, for example 100.")
     min_pool_size: int = Field(10, ge=0, description="Set it to the connections to keep open, at most MAX_POOL_SIZE.")
 
@@ -59,11 +73,29 @@ class Settings(BaseSettings):
     shutdown_seconds: float = Field(2.0, ge=0, le=60, description="Set it to the seconds running turns get to end.")
     max_body_bytes: int = Field(65_536, ge=4_096, description="Set it to the largest request body in bytes.")
 
+    @field_validator("environment", "model_provider", mode="before")
+    @classmethod
+    def _in_small_letters(cls, value: Any) -> Any:
+        return value.lower() if isinstance(value, str) else value
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _in_capitals(cls, value: Any) -> Any:
+        return value.upper() if isinstance(value, str) else value
+
+    @field_validator("data_dir")
+    @classmethod
+    def _from_home(cls, value: Path) -> Path:
+        try:
+            return value.expanduser()
+        except RuntimeError:
+            raise ValueError("there is no home folder for this ~") from None
+
     @field_validator("mongodb_uri")
     @classmethod
     def _is_a_mongodb_address(cls, value: SecretStr | None) -> SecretStr | None:
-        if value and not value.get_secret_value().startswith(("mongodb://", "mongodb+srv://")):
-            raise ValueError("this is not the address of a MongoDB server")
+        if value:
+            _check_address(value.get_secret_value())
         return value
 
     @model_validator(mode="after")
@@ -90,6 +122,19 @@ class Settings(BaseSettings):
         if self.openai_base_url or self.openai_api_key or not self.groq_api_key:
             return self.openai_base_url
         return _GROQ_BASE_URL
+
+
+def _check_address(address: str) -> None:
+    if not address.startswith(("mongodb://", "mongodb+srv://")):
+        raise ValueError("this is not the address of a MongoDB server")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)  # the driver goes on without an option that it does not understand
+        try:
+            MongoDBSessionManagerFactory(address, connect=False, minPoolSize=0).close()
+        except UserWarning:  # its text may quote a part of the address
+            raise ValueError("one of the options after the question mark has a wrong name or value") from None
+        except (PyMongoError, ValueError, OSError) as error:
+            raise ValueError(str(error).rstrip(".")) from None
 
 
 def load_settings() -> Settings:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
@@ -64,7 +66,20 @@ def _started(settings: Settings) -> EmbeddedMongoDB:
         from mongodb_session_manager.embedded import EmbeddedMongoDB, EmbeddedMongoDBError
     except ImportError as error:
         raise ConfigurationError(f"MONGODB_URI: missing. {error}") from error
+    _check_writable(settings.data_dir)
     try:
         return EmbeddedMongoDB(settings.data_dir).start()
     except EmbeddedMongoDBError as error:
         raise ConfigurationError(f"MONGODB_URI: missing, and no server of our own runs. {error}") from error
+
+
+def _check_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ConfigurationError(
+            f"DATA_DIR: {folder} cannot be created or written ({error.strerror}). Set it to a folder that can be, "
+            "or set MONGODB_URI to use a server of your own."
+        ) from error

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from typing import Annotated
+from urllib.parse import unquote
 
-from fastapi import Depends, Request
+from fastapi import Depends, Path, Request
+from pydantic import BeforeValidator
 
 from mongodb_session_manager import MongoDBSessionManagerFactory
 
 from .config import Settings
+from .models import SessionId
 from .turns import Turns
 
-__all__ = ["AppSettings", "AppTurns", "Factory", "RequestId"]
+__all__ = ["AppSettings", "AppTurns", "Factory", "NamedSession", "RequestId"]
 
 
 def _settings(request: Request) -> Settings:
@@ -37,4 +40,7 @@ def _request_id(request: Request) -> str:
 AppSettings = Annotated[Settings, Depends(_settings)]
 Factory = Annotated[MongoDBSessionManagerFactory, Depends(_factory)]
 AppTurns = Annotated[Turns, Depends(_turns)]
+NamedSession = Annotated[
+    SessionId, BeforeValidator(unquote), Path(description="Percent-encoded, a slash in it too: as %2F.")
+]
 RequestId = Annotated[str, Depends(_request_id)]

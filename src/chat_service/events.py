@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from typing import Any, Literal, TypeAlias, TypedDict
+from typing import Any, Literal, NotRequired, TypeAlias, TypedDict
 
 __all__ = [
     "Event",
@@ -24,14 +24,18 @@ __all__ = [
 ]
 
 
-class ResponseChunk(TypedDict):
+class _MayBeFirst(TypedDict):
+    session_id: NotRequired[str]  # in the first event of a turn, for whoever cannot read the header
+
+
+class ResponseChunk(_MayBeFirst):
     """More of the answer."""
 
     event: Literal["response_chunk"]
     text: str
 
 
-class ToolStart(TypedDict):
+class ToolStart(_MayBeFirst):
     """The model asked for a tool."""
 
     event: Literal["tool_start"]
@@ -40,7 +44,7 @@ class ToolStart(TypedDict):
     input: Any
 
 
-class ToolComplete(TypedDict):
+class ToolComplete(_MayBeFirst):
     """A tool has answered."""
 
     event: Literal["tool_complete"]
@@ -49,7 +53,7 @@ class ToolComplete(TypedDict):
     output: str
 
 
-class ResponseComplete(TypedDict):
+class ResponseComplete(_MayBeFirst):
     """The last event of a turn that went well: the answer is stored."""
 
     event: Literal["response_complete"]
@@ -57,7 +61,7 @@ class ResponseComplete(TypedDict):
     metadata: dict[str, Any]
 
 
-class Stopped(TypedDict):
+class Stopped(_MayBeFirst):
     """The last event of a turn that was stopped: what had been said is stored."""
 
     event: Literal["stopped"]
@@ -66,7 +70,7 @@ class Stopped(TypedDict):
     metadata: dict[str, Any]
 
 
-class Failed(TypedDict):
+class Failed(_MayBeFirst):
     """The last event of a turn that failed. The fields of an error answer, and its text as ``message`` too."""
 
     event: Literal["error"]
@@ -85,12 +89,14 @@ Event: TypeAlias = ResponseChunk | ToolStart | ToolComplete | Ending
 class EventLog:
     """The events of one turn, numbered from 1. It keeps the newest and always the last one."""
 
-    def __init__(self, capacity: int = 10_000) -> None:
+    def __init__(self, session_id: str, capacity: int = 10_000) -> None:
         """Start empty.
 
         Args:
+            session_id: The session that the first event names.
             capacity: Events to keep. A reader who needs older ones gets the last event alone, with the whole answer.
         """
+        self._session_id = session_id
         self._capacity = capacity
         self._events: list[tuple[int, Event]] = []
         self._position = 0
@@ -138,6 +144,8 @@ class EventLog:
         return self._events[position - oldest :]
 
     def _add(self, event: Event) -> None:
+        if self._position == 0:
+            event["session_id"] = self._session_id
         self._position += 1
         self._events.append((self._position, event))
         if len(self._events) > self._capacity:

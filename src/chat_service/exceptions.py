@@ -2,7 +2,7 @@
 
 Routers and turns raise; :func:`explain` walks an error and its causes until it meets one that the table knows::
 
-    ServiceError                    its own status and code
+    ServiceError                    its own status and code, Retry-After where trying again may help
     SessionNotFoundError            404 session_not_found
     SessionBusyError                409 session_busy           Retry-After
     SessionConflictError            409 session_conflict       Retry-After
@@ -41,9 +41,11 @@ from .models import ErrorResponse, plain
 __all__ = [
     "AgentError",
     "InvalidRequest",
+    "ModelUnavailable",
     "Problem",
     "ServiceError",
     "ShuttingDown",
+    "TurnFailed",
     "UnknownSession",
     "explain",
     "failure_of_turn",
@@ -59,6 +61,8 @@ class ServiceError(Exception):
 
     status_code = 500
     code = "internal_server_error"
+    retry_after: int | None = None
+    """Seconds after which trying again may help."""
 
 
 class AgentError(ServiceError):
@@ -70,11 +74,28 @@ class AgentError(ServiceError):
         super().__init__("The model could not finish this answer. Please try again.")
 
 
+class ModelUnavailable(ServiceError):
+    """The model's server cannot be reached, is overloaded, or takes no more for now. HTTP status 503.
+
+    Attributes:
+        silent: It did not answer within ``MODEL_TIMEOUT`` seconds.
+    """
+
+    status_code = 503
+    code = "model_unavailable"
+    retry_after = 10
+
+    def __init__(self, *, silent: bool = False) -> None:
+        super().__init__("The model cannot be reached or is overloaded. Try again in a moment.")
+        self.silent = silent
+
+
 class ShuttingDown(ServiceError):
     """The service ends. HTTP status 503."""
 
     status_code = 503
     code = "service_unavailable"
+    retry_after = 5
 
     def __init__(self) -> None:
         super().__init__("The service is being restarted. What was said so far is stored; try again in a moment.")
@@ -95,6 +116,10 @@ class UnknownSession(ServiceError):
 
     def __init__(self) -> None:
         super().__init__("This session does not exist, or was deleted.")
+
+
+class TurnFailed(Exception):
+    """A turn that was accepted has failed. Its cause says how, and is in the log already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +146,9 @@ class Problem:
         """The error as an answer of its own."""
         return JSONResponse(self.body(request_id), status_code=self.status_code, headers=self.headers)
 
+
+# A session's own figure is when the lease of a lost process expires; the turn that runs most likely ends sooner.
+_LONGEST_WAIT = 5.0
 
 _UNAVAILABLE = (
     driver.ConnectionFailure,  # no server, no primary, a broken or timed-out connection
@@ -162,6 +190,8 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 def _problem(error: BaseException) -> Problem | None:
     match error:
+        case ServiceError(retry_after=int(seconds)):
+            return _later(error.status_code, error.code, str(error), seconds)
         case ServiceError():
             return Problem(error.status_code, error.code, str(error))
         case SessionNotFoundError():
@@ -171,7 +201,7 @@ def _problem(error: BaseException) -> Problem | None:
                 409,
                 "session_busy",
                 "Another answer is being written in this session. Try again in a moment.",
-                error.retry_after,
+                min(error.retry_after, _LONGEST_WAIT),
             )
         case SessionConflictError():
             return _later(409, "session_conflict", "This session has moved on. Reload it and try again.")
@@ -205,42 +235,51 @@ def _http_problem(error: HTTPException) -> Problem:
 
 def _validation_problem(error: RequestValidationError) -> Problem:
     # Only where and what: the value itself is the client's content and goes neither back nor into a log.
-    fields = plain(
-        [
-            {"field": ".".join(map(str, found["loc"][1:])) or str(found["loc"][0]), "problem": found["msg"]}
-            for found in error.errors()
-        ]
-    )
+    fields = plain([{"field": _field(found), "problem": found["msg"]} for found in error.errors()])
     message = "; ".join(f"{found['field']}: {found['problem']}" for found in fields)
     return Problem(422, "validation_error", message, details={"fields": fields})
 
 
+def _field(found: Mapping[str, Any]) -> str:
+    where, *names = found["loc"]
+    if not names or found["type"] == "json_invalid":  # then what follows is an offset in the body
+        return str(where)
+    return ".".join(map(str, names))
+
+
 def report(problem: Problem, error: BaseException, request_id: str) -> None:
-    """Log an error: what it was and where it arose. Its text may quote messages and is shown at DEBUG only."""
-    kinds = " < ".join(type(cause).__name__ for cause in _causes(error))
-    serious = problem.status_code >= 500
-    frames = traceback.format_tb(error.__traceback__) if serious else []
+    """Log an error: what it was and, where its kind does not say enough, the places that it came through.
+
+    Its text may quote messages and is shown at DEBUG only.
+    """
+    causes = list(_causes(error))
     logger.log(
-        logging.ERROR if serious else logging.INFO,
+        logging.ERROR if problem.status_code >= 500 else logging.INFO,
         "request_id=<%s>, status=<%d>, code=<%s>, error=<%s> | request failed%s",
         request_id,
         problem.status_code,
         problem.code,
-        kinds,
-        "".join(["\n", *frames]).rstrip(),
+        " < ".join(type(cause).__name__ for cause in causes),
+        "".join(map(_frames, reversed(causes))) if problem.status_code == 500 else "",
     )
-    if serious:
+    if problem.status_code >= 500:
         logger.debug("request_id=<%s> | the error in full", request_id, exc_info=error)
+
+
+def _frames(error: BaseException) -> str:
+    frames = traceback.format_tb(error.__traceback__)
+    return "".join([f"\n{type(error).__name__} came through\n", *frames]).rstrip() if frames else ""
 
 
 async def _answer(request: Request, error: Exception) -> JSONResponse:
     request_id: str = request.state.request_id
     problem = explain(error)
-    report(problem, error, request_id)
+    if not isinstance(error, TurnFailed):
+        report(problem, error, request_id)
     return problem.response(request_id)
 
 
 def install(app: FastAPI) -> None:
     """Answer every error that a route raises. What escapes even this is answered by the middleware."""
-    for kind in (ServiceError, RequestValidationError, HTTPException, SessionError, driver.PyMongoError):
+    for kind in (ServiceError, TurnFailed, RequestValidationError, HTTPException, SessionError, driver.PyMongoError):
         app.add_exception_handler(kind, _answer)

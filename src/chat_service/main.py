@@ -17,7 +17,8 @@ from . import exceptions
 from .agent import AgentMaker
 from .config import Settings, load_settings
 from .database import make_factory, with_database
-from .middleware import QueryFreeAccessLog, RequestContext
+from .log import QueryFreeAccessLog, configure
+from .middleware import RequestContext
 from .routers import chat, health, pages, sessions
 from .turns import Turns
 
@@ -33,7 +34,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     Raises:
         ConfigurationError: A setting is wrong, or needs a package that is not installed.
     """
-    app = FastAPI(title="Chat service", summary="Durable sessions for AI agents.", lifespan=_lifespan)
+    app = FastAPI(
+        title="Chat service",
+        summary="Durable sessions for AI agents.",
+        lifespan=_lifespan,
+        docs_url=None,  # this page and the next load their scripts from elsewhere
+        redoc_url=None,
+    )
     app.state.settings = settings or load_settings()
     app.state.agents = AgentMaker(app.state.settings)
     app.add_middleware(RequestContext, max_body_bytes=app.state.settings.max_body_bytes)
@@ -47,6 +54,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    configure(app.state.settings.log_level)
     app.state.started = datetime.now(UTC)
     async with AsyncExitStack() as stack:
         database = ExitStack()

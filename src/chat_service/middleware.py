@@ -1,4 +1,4 @@
-"""What surrounds every request: its id, the size of its body, one line in the log, and an answer whatever happens."""
+"""What surrounds every request: its id, its path, the size of its body, one line in the log, and always an answer."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 import re
 import time
 import uuid
+from urllib.parse import unquote
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -13,22 +14,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .exceptions import explain, report
 
-__all__ = ["QueryFreeAccessLog", "RequestContext"]
+__all__ = ["RequestContext"]
 
 logger = logging.getLogger(__name__)
 
 _ACCEPTED_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-
-
-class QueryFreeAccessLog(logging.Filter):
-    """Cuts query strings from uvicorn's access log: ``GET /api/chat/stream?query=`` carries what a person asked."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Let every record through, changed."""
-        if isinstance(record.args, tuple) and len(record.args) == 5:
-            client, method, path, *rest = record.args
-            record.args = (client, method, str(path).partition("?")[0], *rest)
-        return True
 
 
 class RequestContext:
@@ -45,6 +35,7 @@ class RequestContext:
             return
         request_id = _request_id(Headers(scope=scope))
         scope.setdefault("state", {})["request_id"] = request_id
+        scope = {**scope, "path": _path(scope["raw_path"])}  # a copy: the server logs its own
         answer = _Answer(send, request_id)
         started = time.perf_counter()
         try:
@@ -92,6 +83,15 @@ class _Answer:
             self.status = message["status"]
             MutableHeaders(scope=message)["X-Request-ID"] = self._request_id
         await self._send(message)
+
+
+def _path(raw_path: bytes) -> str:
+    """The path to route by: decoded, but for ``/`` and ``%``, so that an id may contain a slash (sent as ``%2F``).
+
+    Whoever takes a part of it as a parameter decodes it once more.
+    """
+    parts = map(unquote, raw_path.decode("ascii", "replace").split("/"))
+    return "/".join(part.replace("%", "%25").replace("/", "%2F") for part in parts)
 
 
 def _request_id(headers: Headers) -> str:

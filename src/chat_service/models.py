@@ -7,7 +7,7 @@ import math
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StringConstraints
 from strands.types.content import Message
 from strands.types.session import SessionMessage
 
@@ -31,11 +31,34 @@ __all__ = [
 ]
 
 
+_DEEPEST = 100  # levels of objects and lists, as in MongoDB itself
+
+
 def _blank_is_none(value: Any) -> Any:
     return None if isinstance(value, str) and not value.strip() else value
 
 
-SessionId = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]+$")]
+def _fits_in_an_address(value: str) -> str:
+    if value in (".", ".."):  # a browser takes them for the way up
+        raise ValueError("this cannot be the name of a session")
+    return value
+
+
+def _not_too_deep(value: dict[str, Any]) -> dict[str, Any]:
+    level: list[Any] = [value]
+    for _ in range(_DEEPEST):
+        containers = [item for item in level if isinstance(item, dict | list)]
+        level = [item for inner in containers for item in (inner.values() if isinstance(inner, dict) else inner)]
+    if any(isinstance(item, dict | list) for item in level):
+        raise ValueError(f"nested more than {_DEEPEST} levels deep")
+    return value
+
+
+SessionId = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]+$"),
+    AfterValidator(_fits_in_an_address),
+]
 """Ids made here are ``session_`` + 16 hex digits; older clients bring their own."""
 
 Query = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
@@ -67,7 +90,7 @@ class ChatResponse(BaseModel):
 class NewSession(BaseModel):
     """What a session may start with."""
 
-    metadata: dict[str, Any] = Field(default_factory=dict)
+    metadata: Annotated[dict[str, Any], AfterValidator(_not_too_deep)] = Field(default_factory=dict)
     title: str | None = Field(None, max_length=200)
 
 
@@ -176,12 +199,18 @@ def text_of(message: Message) -> str:
     return text
 
 
-def plain(value: Any) -> Any:
-    """A value as JSON can carry it: binary becomes its size, characters outside Unicode become question marks."""
+def plain(value: Any, depth: int = 0) -> Any:
+    """A value as JSON can carry it.
+
+    Binary becomes its size, characters outside Unicode become question marks, and what lies too deep to be written as
+    JSON is left out.
+    """
+    if isinstance(value, dict | list | tuple) and depth >= _DEEPEST:
+        return "<nested too deeply>"
     if isinstance(value, dict):
-        return {plain(str(key)): plain(item) for key, item in value.items()}
+        return {plain(str(key)): plain(item, depth + 1) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
+        return [plain(item, depth + 1) for item in value]
     if isinstance(value, bytes | bytearray):
         return f"<{len(value)} bytes>"
     if isinstance(value, str):

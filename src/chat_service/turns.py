@@ -23,7 +23,7 @@ from mongodb_session_manager import MongoDBSessionManager, MongoDBSessionManager
 from .agent import AGENT_ID, AgentMaker, prompt
 from .config import Settings
 from .events import EventLog, Failed, Stopped, ToolComplete, ToolStart
-from .exceptions import ShuttingDown, UnknownSession, explain, failure_of_turn, report
+from .exceptions import ShuttingDown, TurnFailed, UnknownSession, explain, failure_of_turn, report
 from .models import ChatRequest, ChatResponse, plain, public_message_id, text_of
 
 __all__ = ["Turn", "Turns"]
@@ -53,7 +53,7 @@ class Turn:
         """
         self.session_id = session_id
         self.query = query
-        self.log = EventLog()
+        self.log = EventLog(session_id)
         self._agent = agent
         self._request_id = request_id
         self._began = time.perf_counter()
@@ -91,12 +91,15 @@ class Turn:
         """Wait for the whole answer.
 
         Raises:
-            Exception: What made the turn fail.
+            TurnFailed: From what made it fail.
+            ShuttingDown: It was stopped.
         """
         await self.log.ended()
         if self._response:
             return self._response
-        raise self._failure or ShuttingDown()
+        if self._failure:
+            raise TurnFailed from self._failure
+        raise ShuttingDown
 
     def stop(self) -> None:
         """Ask the agent to end. What it has said so far becomes its answer, and nothing is sent after it."""

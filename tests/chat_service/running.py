@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,15 +87,17 @@ def served(settings: Settings) -> Iterator[str]:
 
 
 class Process:
-    """``python -m chat_service`` with a data folder of its own."""
+    """``python -m chat_service``, or another program, with a data folder of its own."""
 
-    def __init__(self, folder: Path, port: int, **environment: str) -> None:
+    def __init__(
+        self, folder: Path, port: int, *, program: Sequence[str] = ("chat_service",), **environment: str
+    ) -> None:
         names = ("PATH", "HOME", "MONGOD_BINARY", "TMPDIR")
         inherited = {name: os.environ[name] for name in names if name in os.environ}
         self.folder = folder
         with (folder / "stderr").open("ab") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "chat_service"],
+                [sys.executable, "-m", *program],
                 cwd=folder,
                 env={**inherited, "PYTHONPATH": str(ROOT / "src"), "PORT": str(port), **environment},
                 stdout=subprocess.PIPE,
@@ -120,8 +122,10 @@ class Process:
 
 
 @contextmanager
-def started(folder: Path, port: int, **environment: str) -> Iterator[Process]:
-    process = Process(folder, port, **environment)
+def started(
+    folder: Path, port: int, *, program: Sequence[str] = ("chat_service",), **environment: str
+) -> Iterator[Process]:
+    process = Process(folder, port, program=program, **environment)
     try:
         yield process
     finally:

@@ -34,6 +34,19 @@ def test_a_file_named_env_is_read(tmp_path: Path) -> None:
         ("PORT", "70000", "free port"),
         ("ENVIRONMENT", "prod", "development, staging or production"),
         ("MONGODB_URI", "localhost:27017", "mongodb://"),
+        ("MONGODB_URI", "mongodb://[", "mongodb://"),
+        ("MONGODB_URI", "mongodb://user:secret%zz@host", "percent-encode"),
+        ("MONGODB_URI", "mongodb://user:secret/word@host", "escaped"),
+        ("MONGODB_URI", "mongodb://host/?maxPoolSize=secret", "options"),
+        ("MONGODB_URI", "mongodb://host/?secret=1", "options"),
+        ("MONGODB_URI", "mongodb://host/?w=0", "w=0"),
+        ("MONGODB_URI", "mongodb://host/?tlsCAFile=/none/there", "/none/there"),
+        ("MONGODB_URI", "mongodb+srv://host.example.com:27017", "port"),
+        ("DATABASE_NAME", "a b", "no spaces"),
+        ("COLLECTION_NAME", "a..b", "no dollar signs"),
+        ("COLLECTION_NAME", "$sessions", "no dollar signs"),
+        ("DATA_DIR", "~nobody-of-this-name/data", "folder"),
+        ("LOG_LEVEL", "LOUD", "DEBUG"),
         ("MODEL_PROVIDER", "gpt", "demo"),
         ("OPENAI_BASE_URL", "localhost", "https://"),
         ("HEARTBEAT_SECONDS", "0", "seconds"),
@@ -48,6 +61,36 @@ def test_a_wrong_value_names_the_variable_and_the_remedy(
         load_settings()
     assert str(caught.value).startswith(f"{name}: ")
     assert remedy in str(caught.value)
+    assert "secret" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "mongodb://user:p%40ss@one.example.com,two.example.com:27018/db?replicaSet=rs0&w=majority",
+        "mongodb+srv://user:pass@cluster.example.com/?retryWrites=true&appName=chat",
+        "mongodb://[::1]:27017",
+        "mongodb://host/?maxPoolSize=3",
+    ],
+)
+def test_an_address_is_judged_without_asking_for_it(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setenv("MONGODB_URI", address)
+    uri = load_settings().mongodb_uri
+    assert uri
+    assert uri.get_secret_value() == address
+
+
+def test_words_may_be_written_in_any_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"LOG_LEVEL": "debug", "ENVIRONMENT": "Production", "MODEL_PROVIDER": "DEMO"}.items():
+        monkeypatch.setenv(name, value)
+    settings = load_settings()
+    assert (settings.log_level, settings.environment, settings.model_provider) == ("DEBUG", "production", "demo")
+
+
+def test_the_data_may_lie_under_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATA_DIR", "~/data")
+    assert load_settings().data_dir == Path.home() / "data"
 
 
 def test_every_wrong_value_gets_a_line_and_none_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:

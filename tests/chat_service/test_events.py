@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from chat_service.events import EventLog, ResponseChunk, ResponseComplete, frames
 
@@ -14,7 +15,7 @@ def ending(text: str) -> ResponseComplete:
 
 
 async def test_every_reader_gets_every_event_from_its_own_position() -> None:
-    log = EventLog()
+    log = EventLog("session_a")
     log.append(chunk("a"))
     first = asyncio.create_task(collect(log, 0))
     second = asyncio.create_task(collect(log, 1))
@@ -27,15 +28,22 @@ async def test_every_reader_gets_every_event_from_its_own_position() -> None:
 
 
 async def test_a_log_ends_once() -> None:
-    log = EventLog()
+    log = EventLog("session_a")
     log.end(ending("first"))
     log.end(ending("second"))
-    assert await log.ended() == ending("first")
-    assert [event for _, event in await collect(log, 0)] == [ending("first")]
+    assert (await log.ended())["event"] == "response_complete"
+    assert [event["response_text"] for _, event in await collect(log, 0)] == ["first"]
+
+
+async def test_the_first_event_names_the_session() -> None:
+    log = EventLog("session_a")
+    log.append(chunk("a"))
+    log.append(chunk("b"))
+    assert [event for _, event in await log.after(0)] == [{**chunk("a"), "session_id": "session_a"}, chunk("b")]
 
 
 async def test_a_reader_who_fell_behind_gets_the_last_event_with_the_whole_answer() -> None:
-    log = EventLog(capacity=10)
+    log = EventLog("session_a", capacity=10)
     for number in range(100):
         log.append(chunk(str(number)))
     late = asyncio.create_task(collect(log, 0))
@@ -46,28 +54,28 @@ async def test_a_reader_who_fell_behind_gets_the_last_event_with_the_whole_answe
 
 
 async def test_silence_is_filled_with_comments() -> None:
-    log = EventLog()
+    log = EventLog("session_a")
     stream = frames(log, heartbeat=0.01)
     assert await anext(stream) == ": alive\n\n"
     log.append(chunk("a\nb"))
-    assert await anext(stream) == 'id: 1\ndata: {"event": "response_chunk", "text": "a\\nb"}\n\n'
+    log.append(chunk("c\nd"))
+    assert (await anext(stream)).startswith("id: 1\n")
+    assert await anext(stream) == 'id: 2\ndata: {"event": "response_chunk", "text": "c\\nd"}\n\n'
     assert await anext(stream) == ": alive\n\n"
     log.end(ending("a"))
-    assert (await anext(stream)).startswith("id: 2\n")
+    assert (await anext(stream)).startswith("id: 3\n")
     assert [frame async for frame in stream] == []
 
 
 async def test_what_no_encoding_knows_is_sent_as_an_escape() -> None:
-    log = EventLog()
+    log = EventLog("session_a")
     log.append(chunk("\ud800"))
     log.end(ending(""))
-    assert (await anext(frames(log, 1))).encode().decode() == (
-        'id: 1\ndata: {"event": "response_chunk", "text": "\\ud800"}\n\n'
-    )
+    assert '"text": "\\ud800"' in (await anext(frames(log, 1))).encode().decode()
 
 
-async def collect(log: EventLog, position: int) -> list[tuple[int, object]]:
-    found: list[tuple[int, object]] = []
+async def collect(log: EventLog, position: int) -> list[tuple[int, Any]]:
+    found: list[tuple[int, Any]] = []
     while events := await log.after(position):
         found.extend(events)
         position = events[-1][0]

@@ -18,6 +18,21 @@ def test_a_service_that_can_work_is_healthy(service: Service, path: str) -> None
     assert body["timestamp"]
 
 
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/health", "/api/health", "/", "/chat.html", "/static/app.js"])
+def test_a_monitor_may_ask_for_the_head_alone(service: Service, path: str) -> None:
+    whole, head = service.http.get(path), service.http.head(path)
+    assert head.status_code == whole.status_code == 200
+    assert head.content == b""
+    assert head.headers["content-type"] == whole.headers["content-type"]
+    assert int(head.headers["content-length"]) > 0
+
+
+def test_no_page_asks_another_host_for_its_parts(service: Service) -> None:
+    for path in ("/docs", "/redoc"):
+        assert service.http.get(path).json()["code"] == "not_found"
+    assert service.http.get("/openapi.json").json()["openapi"]
+
+
 def test_addresses_are_nobodys_business(service: Service) -> None:
     for path in ("/health", "/"):
         assert "127.0.0.1" not in service.http.get(path).text

@@ -2,12 +2,16 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from strands.types.session import SessionMessage
 
-from chat_service.models import MessageView, plain, public_message_id
+from chat_service.models import ChatRequest, MessageView, NewSession, SessionDetail, plain, public_message_id
 
 
 def stored(message: object, created_at: str = "2026-01-02T03:04:05+00:00") -> SessionMessage:
@@ -58,6 +62,42 @@ def test_a_date_without_a_zone_is_utc() -> None:
     message = {"role": "user", "content": [{"text": "hi"}]}
     view = MessageView.of(stored(message, "2026-01-02T03:04:05"), "a")
     assert view.created_at == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def nested(levels: int) -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    for _ in range(levels - 1):
+        value = {"a": value}
+    return value
+
+
+def test_metadata_may_be_as_deep_as_a_document() -> None:
+    assert NewSession(metadata=nested(100)).metadata == nested(100)
+    with pytest.raises(ValidationError, match="100 levels"):
+        NewSession(metadata=nested(101))
+    with pytest.raises(ValidationError, match="100 levels"):
+        NewSession(metadata={"a": [nested(99)]})
+
+
+def test_what_is_stored_too_deep_does_not_hide_the_rest() -> None:
+    assert plain(nested(100)) == nested(100)
+    shown = json.dumps(plain({"before": 1, "deep": nested(900)}))
+    assert '"before": 1' in shown
+    assert "<nested too deeply>" in shown
+
+
+@pytest.mark.parametrize("name", [".", "..", "a\x00", "a\x7f", "x" * 257, "\ud800"])
+def test_what_no_address_can_carry_names_no_session(name: str) -> None:
+    with pytest.raises(ValidationError):
+        ChatRequest(query="x", session_id=name)
+
+
+def test_the_documented_session_looks_as_sessions_do() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "service.md").read_text()
+    shown = json.loads(page.partition("```json\n")[2].partition("```")[0])
+    session = SessionDetail.model_validate(shown)
+    assert session.model_dump(mode="json").keys() == shown.keys()
+    assert {frozenset(message) for message in shown["messages"]} == {frozenset(MessageView.model_fields)}
 
 
 values = st.recursive(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 import time
@@ -52,6 +53,52 @@ def test_a_wrong_setting_is_told_in_one_line(tmp_path: Path, port: int) -> None:
         assert process.process.wait(10) == 2
     assert process.log().startswith("ENVIRONMENT: ")
     assert process.log().count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HOST", "nowhere.invalid"),
+        ("HOST", "192.0.2.1"),  # of no machine
+        ("HOST", "x" * 300),
+        ("MONGODB_URI", "mongodb://["),
+        ("DATA_DIR", "file/data"),
+        ("DATA_DIR", "file"),
+    ],
+)
+def test_what_cannot_work_here_is_told_in_one_line(tmp_path: Path, port: int, name: str, value: str) -> None:
+    (tmp_path / "file").touch()
+    with started(tmp_path, port, **{name: value}) as process:
+        assert process.process.wait(10) == 2
+    assert process.log().startswith(f"{name}: ")
+    assert process.log().count("\n") == 1
+
+
+def test_another_server_gets_the_log_as_well(tmp_path: Path, port: int, mongo_uri: str) -> None:
+    program = ("uvicorn", "--factory", "chat_service.main:create_app", "--port", str(port))
+    settings = {"MONGODB_URI": mongo_uri, "LOG_LEVEL": "info", "MIN_POOL_SIZE": "0"}
+    with started(tmp_path, port, program=program, **settings) as process:
+        eventually(lambda: "startup complete" in process.log(), 20)
+        process.http.get("/livez", headers={"X-Request-ID": "abc-1"})
+        eventually(lambda: "request_id=<abc-1>" in process.log())
+    assert process.log().count("request_id=<abc-1>") == 1
+
+
+def test_logging_that_is_configured_already_stays_as_it_is(tmp_path: Path, port: int, mongo_uri: str) -> None:
+    own = tmp_path / "own.log"
+    config = {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "handlers": {"own": {"class": "logging.FileHandler", "filename": str(own)}},
+        "root": {"level": "INFO", "handlers": ["own"]},
+    }
+    (tmp_path / "log.json").write_text(json.dumps(config))
+    program = ("uvicorn", "--factory", "chat_service.main:create_app", "--port", str(port), "--log-config", "log.json")
+    with started(tmp_path, port, program=program, MONGODB_URI=mongo_uri, MIN_POOL_SIZE="0") as process:
+        eventually(lambda: own.exists() and "startup complete" in own.read_text(), 20)
+        process.http.get("/livez", headers={"X-Request-ID": "abc-1"})
+        eventually(lambda: "request_id=<abc-1>" in own.read_text())
+    assert process.log() == ""
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import re
 from typing import Any
+from urllib.parse import quote, unquote
 
 import pytest
 from pymongo import MongoClient
 
 from .conftest import MakeService
-from .running import Service
+from .running import Service, events_of
 
 
 def test_a_session_is_created_and_read(service: Service) -> None:
@@ -77,6 +78,47 @@ def test_the_newest_messages_come_with_the_session_and_the_rest_on_demand(servic
     assert (newest["offset"], newest["messages"]) == (102, session["messages"][-2:])
     assert service.http.get(path, params={"offset": 200}).json()["messages"] == []
     assert service.http.get(path, params={"offset": -1}).status_code == 422
+
+
+@pytest.mark.parametrize(
+    "session_id",
+    [
+        "müller/7 $x.y",
+        "a/messages",
+        "/",
+        "a//b/",
+        "100%",
+        "%2F",
+        "%252F",
+        "日本",
+        "?#;&+",
+        "{session_id}",
+        ".hidden",
+        "…",
+    ],
+)
+def test_an_id_of_any_kind_names_a_session_in_every_route(service: Service, session_id: str) -> None:
+    assert service.ask("Hello", session_id=session_id).json()["session_id"] == session_id
+    path = f"/api/sessions/{quote(session_id, safe='')}"
+    session = service.http.get(path).raise_for_status().json()
+    assert (session["session_id"], session["message_count"]) == (session_id, 2)
+    messages = service.http.get(f"{path}/messages").raise_for_status().json()
+    assert (messages["session_id"], messages["messages"]) == (session_id, session["messages"])
+    with service.streamed("Hello again", session_id=session_id) as response:
+        assert unquote(response.headers["session-id"]) == session_id
+        events = list(events_of(response))
+    assert events[0]["session_id"] == events[-1]["metadata"]["session_id"] == session_id
+    assert service.http.delete(path).status_code == 204
+    assert service.http.get(path).json()["code"] == "session_not_found"
+
+
+def test_a_slash_as_such_separates(service: Service) -> None:
+    service.ask("Hello", session_id="one")
+    service.ask("Hello", session_id="one/messages")
+    assert service.http.get("/api/sessions/one/messages").json()["session_id"] == "one"
+    assert service.http.get("/api/sessions/one%2Fmessages").json()["session_id"] == "one/messages"
+    assert service.http.get("/api/sessions/one%2fmessages/messages").json()["session_id"] == "one/messages"
+    assert service.http.get("/api/sessions/one/nothing").json()["code"] == "not_found"
 
 
 def test_a_deleted_session_is_gone_with_all_that_belonged_to_it(

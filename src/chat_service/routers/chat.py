@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import StreamingResponse
@@ -36,7 +37,8 @@ async def chat_stream(request: ChatRequest, turns: AppTurns, settings: AppSettin
     """Ask a question and read the answer as it is written.
 
     Events: ``response_chunk`` (``text``), ``tool_start``, ``tool_complete``, and last exactly one of
-    ``response_complete``, ``stopped`` and ``error``. The header ``session-id`` names the session.
+    ``response_complete``, ``stopped`` and ``error``. The header ``session-id`` names the session, percent-encoded, and
+    so does ``session_id`` in the first event, as it is.
     """
     return _stream(await turns.begin(request, request_id), settings.heartbeat_seconds)
 
@@ -67,5 +69,5 @@ def _stream(turn: Turn, heartbeat: float, position: int = 0) -> StreamingRespons
         frames(turn.log, heartbeat, position),
         media_type="text/event-stream",
         # Neither a cache nor a proxy may hold back what is meant to be read at once.
-        headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no", "session-id": turn.session_id},
+        headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no", "session-id": quote(turn.session_id, safe="")},
     )

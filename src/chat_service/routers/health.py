@@ -24,6 +24,9 @@ _PUBLIC = ("status", "server_version", "pool_config", "active_connections", "tot
 _PATIENCE = 1.5  # seconds; the factory itself answers within about one
 
 
+@router.head("/health", include_in_schema=False)
+@router.head("/api/health", include_in_schema=False)
+@router.head("/readyz", include_in_schema=False)
 @router.get("/health", responses={503: {"model": Health}})
 @router.get("/api/health", responses={503: {"model": Health}})
 @router.get("/readyz", responses={503: {"model": Health}})
@@ -36,6 +39,7 @@ async def health(factory: Factory, response: Response) -> Health:
     return Health(status="unhealthy", connection_pool=stats)
 
 
+@router.head("/livez", include_in_schema=False)
 @router.get("/livez")
 async def livez() -> dict[str, str]:
     """Whether the process runs; says nothing of what it depends on."""

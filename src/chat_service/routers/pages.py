@@ -41,6 +41,7 @@ class Assets(StaticFiles):
         return response
 
 
+@router.head("/")
 @router.get("/")
 async def root(request: Request, factory: Factory) -> Response:
     """The page when a browser asks, else the state of the service."""
@@ -52,6 +53,7 @@ async def root(request: Request, factory: Factory) -> Response:
     return JSONResponse(content, headers={"Vary": "Accept"})
 
 
+@router.head("/chat.html")
 @router.get("/chat.html")
 async def chat_page() -> Response:
     """The page."""

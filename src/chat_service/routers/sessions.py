@@ -10,9 +10,9 @@ from fastapi import APIRouter, Query
 from mongodb_session_manager import MongoDBSessionManagerFactory, SessionSummary
 
 from ..agent import AGENT_ID
-from ..dependencies import Factory
+from ..dependencies import Factory, NamedSession
 from ..exceptions import InvalidRequest, UnknownSession
-from ..models import MessageList, MessageView, NewSession, SessionDetail, SessionId, SessionList, SessionView
+from ..models import MessageList, MessageView, NewSession, SessionDetail, SessionList, SessionView
 
 __all__ = ["router"]
 
@@ -41,7 +41,7 @@ async def list_sessions(
 
 
 @router.get("/{session_id}")
-async def get_session(session_id: SessionId, factory: Factory) -> SessionDetail:
+async def get_session(session_id: NamedSession, factory: Factory) -> SessionDetail:
     """A session with its newest messages, a hundred at most."""
     summary = await _known(session_id, factory)
     offset = max(0, _total(summary) - _NEWEST)
@@ -51,7 +51,7 @@ async def get_session(session_id: SessionId, factory: Factory) -> SessionDetail:
 
 @router.get("/{session_id}/messages")
 async def list_messages(
-    session_id: SessionId,
+    session_id: NamedSession,
     factory: Factory,
     limit: Annotated[int, Query(ge=1, le=200)] = 100,
     offset: Annotated[int | None, Query(ge=0, description="Messages to skip; absent: all but the newest.")] = None,
@@ -64,7 +64,7 @@ async def list_messages(
 
 
 @router.delete("/{session_id}", status_code=204)
-async def delete_session(session_id: SessionId, factory: Factory) -> None:
+async def delete_session(session_id: NamedSession, factory: Factory) -> None:
     """Delete a session with everything that belongs to it."""
     if not await factory.sessions.aio.delete(session_id):
         raise UnknownSession

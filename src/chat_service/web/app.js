@@ -176,7 +176,7 @@ async function send(query) {
   try {
     const response = await api.ask(query, current, reader.signal);
     if (reader !== reading) return;
-    adopt(response.headers.get("session-id"));
+    adopt(decodeURIComponent(response.headers.get("session-id")));
     await follow(response, answer, query, reader);
   } catch (error) {
     if (error.name === "AbortError") return;
