@@ -14,7 +14,7 @@ import mongodb_session_manager
 from chat_service import events
 from chat_service.config import Settings
 from chat_service.main import create_app
-from mongodb_session_manager import MongoDBSessionManagerFactory, embedded
+from mongodb_session_manager import MongoDBSessionManagerFactory, embedded, testing
 from tests.commands import Commands
 from tests.models import ScriptedModel
 
@@ -47,7 +47,7 @@ async def test_the_snippets_of_a_page_run_one_after_the_other(
                 '"chat"', repr(database)
             )
             exec(compile(code, str(page), "exec"), names)
-        for name in ("answer", "open_it"):
+        for name in ("answer", "open_it", "keep"):
             if name in names:
                 await names[name](*(("user-9", "Hello") if name == "answer" else ()))
         names["factory"].close()
@@ -56,7 +56,7 @@ async def test_the_snippets_of_a_page_run_one_after_the_other(
 
 def test_every_public_name_is_documented() -> None:
     text = prose()
-    names = [*mongodb_session_manager.__all__, *embedded.__all__]
+    names = [*mongodb_session_manager.__all__, *embedded.__all__, *testing.__all__]
     assert [name for name in names if not re.search(rf"\b{name}\b", text)] == []
 
 
@@ -73,9 +73,8 @@ def test_every_setting_route_event_and_error_of_the_service_is_documented() -> N
     names = {name.upper() for name in Settings.model_fields}
     names |= {f"{method} {path}" for path, item in app.openapi()["paths"].items() for method in map(str.upper, item)}
     names |= {get_args(get_type_hints(kind)["event"])[0] for kind in kinds}
-    names |= set(
-        re.findall(r'"((?:session|service|agent|internal|validation)_[a-z_]+)"', code_of("exceptions", "middleware"))
-    )
+    families = "session|service|model|agent|internal|validation"
+    names |= set(re.findall(rf'"((?:{families})_[a-z_]+)"', code_of("exceptions", "middleware")))
     assert sorted(name for name in names if f"`{name}" not in page) == []
 
 

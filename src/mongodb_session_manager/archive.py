@@ -54,6 +54,10 @@ _FEWEST_KEPT = 40
 """Messages that stay in the document where they fit: as many as a conversation manager keeps by default."""
 
 
+class _Missing(SessionError):
+    """A session lists what is not there."""
+
+
 def room_for(tail: Tail) -> int:
     """How many bytes of messages a document may hold for an agent."""
     return _LARGEST_TAIL_OF_MANY if tail.document_bytes > _MANY else _LARGEST_TAIL
@@ -131,7 +135,14 @@ class Archive:
     # Reading
 
     def load(
-        self, session_id: str, agent_id: str, places: list[str], window: Window | None = None, *, graph: bool = False
+        self,
+        session_id: str,
+        agent_id: str,
+        places: list[str],
+        window: Window | None = None,
+        *,
+        graph: bool = False,
+        found: Mapping[str, Any] | None = None,
     ) -> LoadedAgent:
         """Read one agent with some of its messages, complete: one find, and one more for what lies in the archive.
 
@@ -141,12 +152,18 @@ class Archive:
             places: Where it may be in the document.
             window: Which messages, instead of those that its conversation manager kept.
             graph: Whether it is a graph.
+            found: What another command with such a projection has read already.
         """
         projection = load_projection(places, graph=graph, window=window)
-        document = self._sessions.find_one({"_id": session_id}, projection)
-        return self.read(session_id, agent_id, places, document)
+        try:
+            document = found or self._sessions.find_one({"_id": session_id}, projection)
+            return self._read(session_id, agent_id, places, document)
+        except _Missing:
+            # Redacted or deleted since the document was read: what it lists now is there.
+            document = self._sessions.find_one({"_id": session_id}, projection)
+            return self._read(session_id, agent_id, places, document)
 
-    def read(
+    def _read(
         self, session_id: str, agent_id: str, places: list[str], document: Mapping[str, Any] | None
     ) -> LoadedAgent:
         """Complete what a command with a :func:`load_projection` returned."""
@@ -180,7 +197,7 @@ class Archive:
             primary = self.collection.with_options(read_preference=ReadPreference.PRIMARY)
             found |= {each["_id"]: each for each in primary.find({"_id": {"$in": list(missing)}})}
         if missing := wanted - found.keys():
-            raise SessionError(
+            raise _Missing(
                 f"session {session_id!r} lists {len(missing)} documents of {self.collection.name!r} that are not there:"
                 " it is being deleted, or the archive is damaged; factory.sessions.doctor() tells",
                 session_id=session_id,

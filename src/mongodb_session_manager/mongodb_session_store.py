@@ -266,7 +266,7 @@ class MongoDBSessionStore:
             for _ in range(_ATTEMPTS):
                 before = self.collection.find_one_and_update(condition, claim_update(claim), projection)
                 if before is not None:
-                    return self.archive.read(session_id, claim.agent_id, places, before)
+                    return self.archive.load(session_id, claim.agent_id, places, found=before)
                 standing = self.collection.find_one({"_id": session_id}, standing_projection(tail.address))
                 if not _is_meant(standing, claim.created_at):
                     if claim.session is None:
