@@ -308,7 +308,7 @@ def test_deleting_a_session_removes_its_archive_and_no_other(
         make_agent(factory.create_session_manager(session_id), "seen")([picture(13 * MB)])
     commands.clear()
     assert factory.sessions.delete("s") is True
-    assert commands.names == ["update", "update", "delete", "delete"]
+    assert commands.names == ["find", "update", "delete", "delete"]
     assert archive.count_documents({"session_ids": "s"}) == 0
     assert len(factory.sessions.messages("t")) == 162
     assert factory.sessions.delete("s") is False
@@ -438,3 +438,17 @@ def test_memory_holds_no_more_of_the_history_than_is_needed(factory: MongoDBSess
     record = manager.unit_of_work.record("default")
     assert sum(len(bson.encode(each)) for each in record.loaded.messages) < 2 * MB
     assert numbers(manager.session_repository.list_messages("s", "default")[::2]) == [str(n) for n in range(130)]
+
+
+@pytest.mark.parametrize(
+    "agent_id", ["message", "agent_data", "archive", "messages", "external", "ids", "team.message"]
+)
+def test_a_picture_that_another_message_shows_stays_whatever_the_agent_is_called(
+    factory: MongoDBSessionManagerFactory, archive: Any, agent_id: str
+) -> None:
+    model = ScriptedModel("fine")
+    agent = make_agent(factory.create_session_manager("s"), model=model, agent_id=agent_id)
+    agent([picture(MB)])
+    model.redact = "[removed]"
+    agent([{"text": "secret"}, picture(MB)])
+    assert factory.sessions.messages("s", agent_id)[0].message["content"] == [picture(MB)]

@@ -40,10 +40,13 @@ from .mongodb_commands import (
 )
 from .store import Commit, LoadedAgent
 
-__all__ = ["Archive", "listed", "room_for"]
+__all__ = ["Archive", "listed", "listed_by", "room_for"]
 
 _LARGEST_BUCKET = 1024 * 1024
 _LARGEST_PART = 12 * 1024 * 1024
+
+_MOST_IDS = 100_000
+"""In one command."""
 
 _LARGEST_TAIL = 256 * 1024
 _LARGEST_TAIL_OF_MANY = 64 * 1024
@@ -81,21 +84,27 @@ def _cut_tail(messages: list[dict[str, Any]], room: int) -> _Cut:
     return _Cut(messages[: len(messages) - kept], messages[len(messages) - kept :])
 
 
-def listed(value: Any) -> Iterator[ObjectId]:
-    """The ids of all documents of the archive that a session's document, or any part of one, lists."""
-    if isinstance(value, list):
-        for each in value:
-            yield from listed(each)
-    if isinstance(value, dict):
-        for name, below in value.items():
-            if name in ("message", "redact_message", "agent_data"):
-                continue
-            if name == "id" and isinstance(below, ObjectId):
-                yield below
-            elif name == "ids" and isinstance(below, list):
-                yield from below
-            else:
-                yield from listed(below)
+def listed(entries: Any) -> Iterator[ObjectId]:
+    """The ids that references or stored messages list of the archive.
+
+    Args:
+        entries: Stored messages or references, in lists of any depth.
+    """
+    for entry in entries if isinstance(entries, list) else ():
+        if isinstance(entry, list):
+            yield from listed(entry)
+        elif isinstance(entry, dict):
+            yield from (id_ for taken in entry.get("external") or () for id_ in taken["ids"])
+            if isinstance(entry.get("id"), ObjectId):
+                yield entry["id"]
+
+
+def listed_by(document: Mapping[str, Any]) -> Iterator[ObjectId]:
+    """The ids that a session's document lists, wherever in it an older tool put an agent, whatever that is called."""
+    for value in document.values():
+        if isinstance(value, dict):
+            yield from listed([value.get("archive"), value.get("messages")])
+            yield from listed_by(value)
 
 
 def _groups(messages: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
@@ -324,7 +333,7 @@ class Archive:
         if not values:
             return
         document = self._sessions.find_one({"_id": session_id}, {"agents": 1})
-        used = set(listed(document or {}))
+        used = set(listed_by(document or {}))
         for ids in values - {ids for ids in values if ids[0] in used}:
             elsewhere = {"session_ids": session_id, "messages.external.ids": ids[0]}
             if self.collection.find_one(elsewhere, {"_id": 1}) is None:
@@ -343,13 +352,22 @@ class Archive:
         Returns:
             Whether there was one.
         """
+        # Read before: whatever is under this id later may be another session's.
+        ids = [each["_id"] for each in self.collection.find({"session_ids": session_id}, {"_id": 1})]
         # From here on it reads as absent, and every flush of it is refused.
         mark = {"$set": {"deleting": str(ObjectId())}}
         if not self._sessions.update_one({"_id": session_id, **(condition or {})}, mark).matched_count:
             return False
-        self.collection.update_many({"session_ids": session_id}, {"$pull": {"session_ids": session_id}})
-        self.collection.delete_many({"session_ids": []})
+        for at in range(0, len(ids), _MOST_IDS):
+            self._leave(session_id, ids[at : at + _MOST_IDS])
         return self._sessions.delete_one({"_id": session_id, "deleting": {"$exists": True}}).deleted_count == 1
+
+    def _leave(self, session_id: str, ids: Sequence[ObjectId]) -> None:
+        """Remove what only this session uses, and this session from what others use too."""
+        ours = {"_id": {"$in": list(ids)}}
+        if self.collection.delete_many({**ours, "session_ids": [session_id]}).deleted_count < len(ids):
+            self.collection.update_many(ours, {"$pull": {"session_ids": session_id}})
+            self.collection.delete_many({**ours, "session_ids": []})
 
     def finish_deletion(self, session_id: str) -> None:
         """Remove what an expired or half-deleted session left under its id."""

@@ -17,10 +17,12 @@ from strands.types.session import SessionMessage
 from .aio import Awaitables
 from .archive import Archive
 from .codec import TAG, decode, encode, size
+from .doctor import DoctorReport, examine
 from .documents import addresses, aware, session_message, valid_session_id
 from .errors import SessionError, SessionNotFoundError, SessionTooLargeError
 from .mongodb_collection import Sessions, background_of, noted, open_collection, prepare
 from .mongodb_commands import GONE, TOO_LARGE, Window, alive, message_count, new_session
+from .mongodb_session_store import MongoDBSessionStore
 from .store import AgentSummary, SessionPage, SessionSummary
 
 __all__ = ["MongoDBSessionCatalogue"]
@@ -184,6 +186,18 @@ class MongoDBSessionCatalogue:
             condition = {part: {"$type": "object"}, "$expr": {"$in": ["object", turns]}}
             changed += self.collection.update_many(condition, [{"$set": {part: free}}]).modified_count
         return changed
+
+    def doctor(
+        self,
+        session_id: str | None = None,
+        *,
+        repair: bool = False,
+        grace: float = 3600.0,
+        turn_timeout: float = 30.0,
+    ) -> DoctorReport:
+        """Find what a crash left, in one session or in all, and mend it. See :func:`.doctor.examine`."""
+        store = MongoDBSessionStore(self.client, self.collection.database.name, self.collection.name)
+        return examine(store, session_id, repair=repair, grace=grace, turn_timeout=turn_timeout)
 
     def metadata(self, session_id: str) -> dict[str, Any]:
         """See :class:`~mongodb_session_manager.SessionCatalogue`. One find."""

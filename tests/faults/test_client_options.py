@@ -79,7 +79,7 @@ def test_metadata_and_feedback_are_written_with_majority_too(make_factory: MakeF
     factory.sessions.delete("s")
 
     writes = [command for name, command in listener.sent if name in {"update", "delete", "insert", "findAndModify"}]
-    assert len(writes) == 8  # a deletion takes four
+    assert len(writes) == 6  # a deletion takes two
     assert all(command["writeConcern"] == {"w": "majority", "j": True} for command in writes)
 
 
