@@ -48,7 +48,7 @@ format: env ## rewrite the code in the house format
 	@$(BIN)/ruff check --fix $(CODE)
 	@$(BIN)/ruff format $(CODE)
 
-bench: env ## measure a turn against its hand-written floor
+bench: env ## measure what a turn costs; ARGS="--only history" for a part of it
 	@exec $(BIN)/python -m benchmarks.run $(ARGS)
 
 faithful: env ## 10,000 generated messages through the codec
@@ -71,3 +71,15 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 clean: ## remove the environments and what the tools left
 	@rm -rf .venv .venv-newest .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
 	@find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: contract
+contract: env ## run the contract suite on this and the SDK's session managers; the table goes into docs
+	@$(BIN)/python -m mongodb_session_manager.testing --write docs/contract-suite.md
+
+.PHONY: faults
+faults: env ## 200 kills of servers and applications under load, partitions, lost replies: what is lost? ARGS="--seed 7"
+	@exec $(BIN)/python -m tests.storm $(ARGS)
+
+.PHONY: doctor
+doctor: env ## find what a crash left: MONGODB_URI=… DATABASE_NAME=… COLLECTION_NAME=… make doctor; REPAIR=1 mends it
+	@exec $(BIN)/python -m mongodb_session_manager.doctor $(if $(filter-out 0,$(REPAIR)),--repair) $(ARGS)

@@ -16,8 +16,8 @@ LIBRARY = ROOT / "src" / "mongodb_session_manager"
 SERVICE = ROOT / "src" / "chat_service"
 PACKAGE = "mongodb_session_manager"
 
-THIRD_PARTY = {"bson", "gridfs", "pymongo", "strands", "typing_extensions"}
-PURE = {"codec", "documents", "errors", "metrics", "mongodb_commands", "store"}
+THIRD_PARTY = {"boto3", "botocore", "bson", "gridfs", "pymongo", "strands", "typing_extensions"}
+PURE = {"codec", "documents", "errors", "large_values", "metrics", "mongodb_commands", "plain_json", "store"}
 IO = {
     "asyncio",
     "concurrent",

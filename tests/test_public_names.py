@@ -12,10 +12,13 @@ import pytest
 import mongodb_session_manager
 
 PROMISED = {
+    "FeedbackSNSHook",
+    "MetadataSQSHook",
     "MongoDBConnectionPool",
     "MongoDBSessionManager",
     "MongoDBSessionManagerFactory",
     "MongoDBSessionRepository",
+    "MongoDBStorage",
     "SessionBusyError",
     "SessionCatalogue",
     "SessionConflictError",
@@ -25,11 +28,15 @@ PROMISED = {
     "SessionStore",
     "SessionTooLargeError",
     "close_global_factory",
+    "create_feedback_sns_hook",
+    "create_metadata_sqs_hook",
     "create_mongodb_session_manager",
     "get_global_factory",
     "initialize_global_factory",
 }
 HOMES = {
+    "mongodb_session_manager.hooks.feedback_sns_hook": "FeedbackSNSHook",
+    "mongodb_session_manager.hooks.metadata_sqs_hook": "MetadataSQSHook",
     "mongodb_session_manager.mongodb_session_factory": "MongoDBSessionManagerFactory",
     "mongodb_session_manager.mongodb_connection_pool": "MongoDBConnectionPool",
     "mongodb_session_manager.mongodb_session_manager": "MongoDBSessionManager",

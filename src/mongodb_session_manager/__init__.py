@@ -7,6 +7,7 @@ from .errors import (
     SessionNotFoundError,
     SessionTooLargeError,
 )
+from .hooks import FeedbackSNSHook, MetadataSQSHook, create_feedback_sns_hook, create_metadata_sqs_hook
 from .mongodb_connection_pool import MongoDBConnectionPool, UnsupportedServerError
 from .mongodb_session_factory import (
     MongoDBSessionManagerFactory,
@@ -17,6 +18,7 @@ from .mongodb_session_factory import (
 from .mongodb_session_manager import MongoDBSessionManager, create_mongodb_session_manager
 from .mongodb_session_repository import MongoDBSessionRepository
 from .session_manager import SessionManager
+from .storage import MongoDBStorage
 from .store import AgentSummary, Commit, LoadedAgent, SessionCatalogue, SessionPage, SessionStore, SessionSummary
 from .views import AgentView, SessionView
 
@@ -24,11 +26,14 @@ __all__ = [
     "AgentSummary",
     "AgentView",
     "Commit",
+    "FeedbackSNSHook",
     "LoadedAgent",
+    "MetadataSQSHook",
     "MongoDBConnectionPool",
     "MongoDBSessionManager",
     "MongoDBSessionManagerFactory",
     "MongoDBSessionRepository",
+    "MongoDBStorage",
     "SessionBusyError",
     "SessionCatalogue",
     "SessionConflictError",
@@ -42,6 +47,8 @@ __all__ = [
     "SessionView",
     "UnsupportedServerError",
     "close_global_factory",
+    "create_feedback_sns_hook",
+    "create_metadata_sqs_hook",
     "create_mongodb_session_manager",
     "get_global_factory",
     "initialize_global_factory",

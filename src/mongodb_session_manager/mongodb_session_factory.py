@@ -17,6 +17,7 @@ from .mongodb_collection import background_of
 from .mongodb_connection_pool import connection_stats
 from .mongodb_session_manager import MongoDBSessionManager, Place
 from .sessions import MongoDBSessionCatalogue
+from .storage import MongoDBStorage
 
 __all__ = [
     "MongoDBSessionManagerFactory",
@@ -127,6 +128,22 @@ class MongoDBSessionManagerFactory:
     def sessions(self) -> MongoDBSessionCatalogue:
         """The catalogue of this factory's collection. Every method also under ``sessions.aio``."""
         return self._place().catalogue
+
+    def storage(self, namespace: str = "", collection_name: str | None = None) -> MongoDBStorage:
+        """The SDK's storage on this factory's client and database. No I/O.
+
+        Args:
+            namespace: Any text. What is in one namespace no other one sees.
+            collection_name: Instead of the name of the factory's collection with ``_storage`` behind it.
+        """
+        if collection_name is None:
+            collection_name = f"{self.collection_name}_storage"
+        return MongoDBStorage(
+            database_name=self.database_name,
+            collection_name=collection_name,
+            namespace=namespace,
+            _connection=self._connection,
+        )
 
     def get_connection_stats(self) -> dict[str, Any]:
         """Describe the connection, within about a second whatever the server does.

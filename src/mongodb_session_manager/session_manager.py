@@ -8,12 +8,15 @@ from functools import cached_property
 from types import TracebackType
 from typing import Any, Self
 
+from strands.types.tools import AgentTool
+
 from .aio import Awaitables
 from .background import Background
 from .documents import valid_text
 from .errors import SessionError, SessionNotFoundError
-from .hooks import FeedbackHook, MetadataHook, as_hooks, run_hooks
+from .hooks import FeedbackHook, MetadataHook, as_hooks, hooked
 from .lifecycle import TurnLifecycle
+from .metadata_tool import metadata_tool
 from .metrics import summary
 from .store import AgentSummary, SessionCatalogue, SessionStore, SessionSummary
 from .turn_options import TURN_OPTIONS, TurnOptions
@@ -118,6 +121,7 @@ class SessionManager(TurnLifecycle):
 
     # Metadata and feedback: single updates outside turns, allowed while one runs
 
+    @hooked("_metadata_hooks", "update", "metadata")
     def update_metadata(self, metadata: Mapping[str, Any]) -> Any:
         """Merge into the session's metadata; dotted keys address nested fields. Creates a session that is not there.
 
@@ -128,52 +132,51 @@ class SessionManager(TurnLifecycle):
             ValueError: MongoDB cannot address a key.
             SessionNotFoundError: The session was deleted.
         """
-        return run_hooks(self._metadata_hooks, self._update_metadata, "update", self.session_id, metadata=metadata)
+        if metadata:
+            self.unit_of_work.seen(self._beside_turns.update_metadata(self.session_id, metadata, **self._meant))
 
+    @hooked("_metadata_hooks", "get")
     def get_metadata(self) -> dict[str, Any]:
         """The metadata itself, ``{}`` when there is none."""
-        found: dict[str, Any] = run_hooks(self._metadata_hooks, self._get_metadata, "get", self.session_id)
-        return found
-
-    def delete_metadata(self, metadata_keys: Sequence[str]) -> Any:
-        """Remove keys of the metadata; dotted ones address nested fields.
-
-        Raises:
-            ValueError: MongoDB cannot address a key.
-        """
-        return run_hooks(self._metadata_hooks, self._delete_metadata, "delete", self.session_id, keys=metadata_keys)
-
-    def add_feedback(self, feedback: Mapping[str, Any]) -> Any:
-        """Append feedback, such as ``{"rating": "up", "comment": "…"}``; ``created_at`` is added.
-
-        Raises:
-            SessionTooLargeError: The feedback in this session would exceed 1 MB.
-        """
-        return run_hooks(self._feedback_hooks, self._add_feedback, "add", self.session_id, feedback=feedback)
-
-    def get_feedbacks(self) -> list[dict[str, Any]]:
-        """All feedback, oldest first, each with ``created_at``."""
-        return self._beside_turns.feedbacks(self.session_id)
-
-    def _update_metadata(self, metadata: Mapping[str, Any]) -> None:
-        if not metadata:
-            return
-        self.unit_of_work.seen(self._beside_turns.update_metadata(self.session_id, metadata, **self._meant))
-
-    def _get_metadata(self) -> dict[str, Any]:
         if self.unit_of_work.created_at is not None:
             return self._beside_turns.metadata(self.session_id)
         # The first look also tells which session it is, of all that there may be under this id.
         found = self._stored()
         return {} if found is None else found.metadata
 
-    def _delete_metadata(self, keys: Sequence[str]) -> None:
-        if not keys:
-            return
-        self.unit_of_work.seen(self._beside_turns.delete_metadata(self.session_id, keys, **self._meant))
+    @hooked("_metadata_hooks", "delete", "keys")
+    def delete_metadata(self, metadata_keys: Sequence[str]) -> Any:
+        """Remove keys of the metadata; dotted ones address nested fields.
 
-    def _add_feedback(self, feedback: Mapping[str, Any]) -> None:
+        Raises:
+            ValueError: MongoDB cannot address a key.
+        """
+        if metadata_keys:
+            self.unit_of_work.seen(self._beside_turns.delete_metadata(self.session_id, metadata_keys, **self._meant))
+
+    def get_metadata_tool(self, allowed_keys: Sequence[str] | None = None) -> AgentTool:
+        """A tool ``manage_metadata`` with which a model reads and writes this session's metadata, through the hooks.
+
+        Args:
+            allowed_keys: What it may write and delete, with all fields inside; by default everything. It may read all.
+
+        Raises:
+            TypeError: ``allowed_keys`` is not several keys.
+        """
+        return metadata_tool(self.aio, self.session_id, allowed_keys)
+
+    @hooked("_feedback_hooks", "add", "feedback")
+    def add_feedback(self, feedback: Mapping[str, Any]) -> Any:
+        """Append feedback, such as ``{"rating": "up", "comment": "…"}``; ``created_at`` is added.
+
+        Raises:
+            SessionTooLargeError: The feedback in this session would exceed 1 MB.
+        """
         self.unit_of_work.seen(self._beside_turns.add_feedback(self.session_id, feedback, **self._meant))
+
+    def get_feedbacks(self) -> list[dict[str, Any]]:
+        """All feedback, oldest first, each with ``created_at``."""
+        return self._beside_turns.feedbacks(self.session_id)
 
     @property
     def _meant(self) -> dict[str, Any]:
