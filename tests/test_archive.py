@@ -308,7 +308,7 @@ def test_deleting_a_session_removes_its_archive_and_no_other(
         make_agent(factory.create_session_manager(session_id), "seen")([picture(13 * MB)])
     commands.clear()
     assert factory.sessions.delete("s") is True
-    assert commands.names == ["find", "update", "delete", "delete"]
+    assert commands.names == ["update", "find", "find", "delete", "delete"]
     assert archive.count_documents({"session_ids": "s"}) == 0
     assert len(factory.sessions.messages("t")) == 162
     assert factory.sessions.delete("s") is False

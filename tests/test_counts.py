@@ -193,7 +193,7 @@ def test_a_redaction_costs_one_update_more_and_leaves_nothing_of_the_prompt(
     agent.model.redact = "[removed]"  # type: ignore[attr-defined]
     agent("the secret is 4711")
 
-    assert commands.names == ["find", "update", "findAndModify", "update"]
+    assert commands.names == ["find", "update", "find", "update", "update"]
     assert "4711" not in repr(stored(session))
 
 

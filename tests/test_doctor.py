@@ -264,14 +264,14 @@ def test_what_was_inserted_and_never_listed_is_removed(
     turn(factory.create_session_manager("s", turn_timeout=0.001), "next")()
 
 
-@pytest.mark.parametrize("boundary", range(1, 9))
+@pytest.mark.parametrize("boundary", range(1, 11))
 def test_a_deletion_that_was_killed_is_finished(
     place: Place, factory: MongoDBSessionManagerFactory, collection: Collection[Any], archive: Any, boundary: int
 ) -> None:
     for session_id in ("s", "t"):
         make_agent(factory.create_session_manager(session_id), "seen")([picture(MB)])
     killed(in_deletion, place, boundary)
-    began, ended = boundary > 3, boundary == 8
+    began, ended = boundary > 1, boundary == 10
     told = ["deletion"] * (began and not ended)
     assert kinds(factory.sessions.doctor(grace=0)) == told
     report = factory.sessions.doctor(repair=True, grace=0)

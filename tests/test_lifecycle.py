@@ -466,7 +466,7 @@ async def test_a_redacted_prompt_leaves_the_document_before_the_answer_enters_it
     assert "1234" not in seen[0]
     assert "1234" not in str(stored("s"))
     assert texts(stored("s")) == ["[removed]", "I may not say that"]
-    assert commands.names == ["find", "update", "findAndModify", "update"]
+    assert commands.names == ["find", "update", "find", "update", "update"]
     restored = make_agent(await factory.open_session("s"))
     assert restored.messages[0]["content"] == [{"text": "[removed]"}]
 

@@ -8,10 +8,17 @@ from typing import Any
 
 import pytest
 from pymongo.collection import Collection
+from pymongo.errors import AutoReconnect
 from strands import tool
 from strands.hooks import AfterInvocationEvent, BeforeInvocationEvent, BeforeToolCallEvent
+from strands.types.session import SessionMessage
 
-from mongodb_session_manager import MongoDBSessionManagerFactory, SessionBusyError, SessionConflictError
+from mongodb_session_manager import (
+    MongoDBSessionManagerFactory,
+    SessionBusyError,
+    SessionConflictError,
+    SessionNotFoundError,
+)
 from tests.commands import Commands
 from tests.models import ScriptedModel
 from tests.test_lifecycle import ADD, add, make_agent, texts, turn_of
@@ -286,3 +293,88 @@ def test_a_message_that_was_stored_with_a_note_is_not_stored_again(
     commands.clear()
     manager.append_message(agent.messages[0], agent)
     assert commands.names == []
+
+
+@pytest.mark.parametrize("durability", ["message", "turn"])
+async def test_a_turn_that_waited_is_kept_alive_however_long_it_lasts(
+    factory: MongoDBSessionManagerFactory, stored: Stored, durability: str
+) -> None:
+    @tool
+    async def linger() -> str:
+        """Take long."""
+        await asyncio.sleep(1.5)
+        return "rested"
+
+    options: Any = {"on_busy": "wait", "durability": durability, "turn_timeout": 0.6}
+    call = {"name": "linger", "input": {}}
+    agents = [make_agent(await factory.open_session("s", **options), call, "done", tools=[linger]) for _ in range(2)]
+    await asyncio.gather(*(agent.invoke_async(f"go {number}") for number, agent in enumerate(agents)))
+    found = texts(stored("s"))
+    assert [found[1:4], found[5:8]] == [["toolUse", "toolResult", "done"]] * 2
+
+
+async def test_a_claim_whose_reading_fails_leaves_the_turn_free(
+    factory: MongoDBSessionManagerFactory, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager = await factory.open_session("s")
+    await make_agent(manager, "a").invoke_async("one")
+    agent = make_agent(await factory.open_session("s", on_busy="wait"), "b")
+
+    def fail(*arguments: Any, **named: Any) -> Any:
+        raise AutoReconnect("no server")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("mongodb_session_manager.archive.Archive.load", fail)
+        with pytest.raises(AutoReconnect):
+            await agent.invoke_async("two")
+    assert turn_of(stored("s")) is None
+
+
+async def test_a_waiting_claim_leaves_a_later_session_under_the_same_id_alone(
+    factory: MongoDBSessionManagerFactory, stored: Stored
+) -> None:
+    manager = await factory.open_session("s", on_busy="wait", agent_id="x")
+    x = make_agent(manager, "a", agent_id="x")
+    y = await asyncio.to_thread(make_agent, manager, "b", agent_id="y")
+    await y.invoke_async("first")
+    await factory.sessions.aio.delete("s")
+    await asyncio.sleep(0.002)
+    rightful = make_agent(await factory.open_session("s", agent_id="x"), "c", agent_id="x")
+    await rightful.invoke_async("mine")
+    before = stored("s")
+    with pytest.raises(SessionNotFoundError):
+        await x.invoke_async("intruding")
+    assert stored("s") == before
+
+
+async def test_an_invocation_inside_another_writes_nothing_of_a_turn_that_is_written_once(
+    factory: MongoDBSessionManagerFactory, commands: Commands
+) -> None:
+    @tool
+    async def ask_again() -> str:
+        """Ask the agent that is running."""
+        await agent.invoke_async("inside")
+        return "asked"
+
+    manager = await factory.open_session("s", durability="turn")
+    call = {"name": "ask_again", "input": {}}
+    agent = make_agent(
+        manager, call, "inner", "outer", tools=[ask_again], concurrent_invocation_mode="unsafe_reentrant"
+    )
+    await agent.invoke_async("go")
+    assert commands.names == ["find", "update"]
+
+
+def test_a_turn_may_say_more_than_a_command_may_hold(factory: MongoDBSessionManagerFactory, stored: Stored) -> None:
+    manager = factory.create_session_manager("s", durability="turn")
+    agent = make_agent(manager, "a")
+    agent("one")
+    with manager.claim(agent):
+        for number in range(320):
+            manager.unit_of_work.record("default").add_message(
+                SessionMessage.from_message(
+                    {"role": ("user", "assistant")[number % 2], "content": [{"text": f"{number} " + "x" * 60_000}]}, 0
+                )
+            )
+    found = factory.sessions.messages("s", offset=2)
+    assert [each.message["content"][0]["text"].split(" ")[0] for each in found] == [str(n) for n in range(320)]

@@ -2,19 +2,20 @@
 
 A second collection, named after the first with ``_archive``::
 
-    { _id, session_ids: [ … ], agent_id, first, messages: [ … ], bytes }           # a bucket of older messages
-    { _id, session_ids: [ … ], digest, ids: [ … ], used_at, bytes, value }         # a large value, or its first part
-    { _id, session_ids: [ … ], used_at, bytes, value }                             # a further part of one
+    { _id, session_ids: [ … ], agent_id, first, messages: [ … ], bytes }              # a bucket of older messages
+    { _id, session_ids: [ … ], agent_id, digest, ids: [ … ], used_at, bytes, value }  # a large value, or its first part
+    { _id, session_ids: [ … ], agent_id, used_at, bytes, value }                      # a further part of one
 
-Every attempt to write inserts under new ids, and what no session's document lists does not exist: a crash or a refused
-change leaves garbage, never data. A value that a session has already is listed again instead of stored again.
+Every attempt to write inserts under new ids, and what no session's document lists does not exist: a crash leaves
+garbage, never data, and a refused attempt takes back what it inserted. A value that the agent lists at the revision
+that a commit expects is listed again instead of stored again.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -32,7 +33,6 @@ from .mongodb_commands import (
     Tail,
     Window,
     buckets_of,
-    external_of,
     load_projection,
     loaded_agent,
     message_update,
@@ -40,7 +40,7 @@ from .mongodb_commands import (
 )
 from .store import Commit, LoadedAgent
 
-__all__ = ["Archive", "listed", "listed_by", "room_for"]
+__all__ = ["Archive", "Made", "listed", "listed_by", "room_for"]
 
 _LARGEST_BUCKET = 1024 * 1024
 _LARGEST_PART = 12 * 1024 * 1024
@@ -64,6 +64,14 @@ class _Missing(SessionError):
 def room_for(tail: Tail) -> int:
     """How many bytes of messages a document may hold for an agent."""
     return _LARGEST_TAIL_OF_MANY if tail.document_bytes > _MANY else _LARGEST_TAIL
+
+
+@dataclass
+class Made:
+    """What an attempt to write has inserted: all ids, and those of values by digest."""
+
+    ids: list[ObjectId] = field(default_factory=list)
+    values: dict[str, list[ObjectId]] = field(default_factory=dict)
 
 
 class _Cut(NamedTuple):
@@ -215,32 +223,45 @@ class Archive:
 
     # Writing
 
-    def take_out(self, session_id: str, agent_id: str, stored: Mapping[str, Any]) -> dict[str, Any]:
+    def take_out(self, session_id: str, commit: Commit, stored: Mapping[str, Any], made: Made) -> dict[str, Any]:
         """A stored message, or changed fields of one, with what is large in it stored in the archive."""
         rest, taken = take_out(stored)
         if taken:
-            whose = {"session_ids": session_id, "agent_id": encode(agent_id)}
-            rest["external"] = [{"path": path, **self._keep(whose, value)} for path, value in taken]
+            rest["external"] = [{"path": path, **self._keep(session_id, commit, value, made)} for path, value in taken]
         return rest
 
-    def _keep(self, whose: Mapping[str, Any], value: Any) -> dict[str, Any]:
+    def _keep(self, session_id: str, commit: Commit, value: Any, made: Made) -> dict[str, Any]:
+        whose = {"session_ids": session_id, "agent_id": encode(commit.agent_id)}
         encoded = bson.encode({"value": value})
         digest = hashlib.sha256(encoded).hexdigest()
         self._prepare()
-        ids = self._known(whose, digest) or self._store(whose, digest, value, encoded)
+        ids = made.values.get(digest) or self._known(session_id, commit, whose, digest)
+        if ids is None:
+            ids = made.values[digest] = self._store(whose, digest, value, encoded)
+            made.ids.extend(ids)
         return {"ids": ids, "bytes": len(encoded)}
 
-    def _known(self, whose: Mapping[str, Any], digest: str) -> list[ObjectId] | None:
-        """The ids of a value that the agent has already, kept from being taken for garbage meanwhile."""
-        now = {"$set": {"used_at": datetime.now(UTC)}}
-        first = self.collection.find_one_and_update({**whose, "digest": digest}, now, {"ids": 1})
-        if first is None:
-            return None
-        ids: list[ObjectId] = first["ids"]
-        others = ids[1:]
-        if others and self.collection.update_many({"_id": {"$in": others}}, now).matched_count < len(others):
-            return None
-        return ids
+    def _known(self, session_id: str, commit: Commit, whose: Mapping[str, Any], digest: str) -> list[ObjectId] | None:
+        """The ids of a value that the agent lists at the revision that the commit expects.
+
+        What it does not list may be removed at any time, by a redaction that holds the turn no longer.
+        """
+        for each in self.collection.find({**whose, "digest": digest}, {"ids": 1}):
+            if self._is_listed(session_id, commit, each["ids"][0]):
+                ids: list[ObjectId] = each["ids"]
+                return ids
+        return None
+
+    def _is_listed(self, session_id: str, commit: Commit, id_: ObjectId) -> bool:
+        if commit.expected is None:
+            return False
+        at = commit.at.address
+        standing = {"_id": session_id, f"{at}.revision": commit.expected}
+        if self._sessions.find_one({**standing, f"{at}.messages.external.ids": id_}, {"_id": 1}):
+            return True
+        buckets = self.collection.find({"session_ids": session_id, "messages.external.ids": id_}, {"_id": 1})
+        ids = [each["_id"] for each in buckets]
+        return bool(self._sessions.find_one({**standing, f"{at}.archive.id": {"$in": ids}}, {"_id": 1}))
 
     def _store(self, whose: Mapping[str, Any], digest: str, value: Any, encoded: bytes) -> list[ObjectId]:
         parts = [encoded[at : at + _LARGEST_PART] for at in range(0, len(encoded), _LARGEST_PART)]
@@ -256,7 +277,9 @@ class Archive:
         self.collection.insert_many([*rest, first])
         return ids
 
-    def spill(self, session_id: str, commit: Commit, messages: Sequence[dict[str, Any]]) -> tuple[Spill, Tail] | None:
+    def spill(
+        self, session_id: str, commit: Commit, messages: Sequence[dict[str, Any]], made: Made
+    ) -> tuple[Spill, Tail] | None:
         """Move the older part of an agent's messages into buckets, for a commit that would make the document too large.
 
         Returns:
@@ -270,8 +293,9 @@ class Archive:
         if len(stored) != (commit.at.size or 0):
             return None
         cut = _cut_tail([*stored, *messages], room_for(commit.at))
-        archived = [self.take_out(session_id, commit.agent_id, message) for message in cut.archived]
+        archived = [self.take_out(session_id, commit, message, made) for message in cut.archived]
         references = self._insert_buckets(session_id, commit, archived)
+        made.ids.extend(each["id"] for each in references)
         tail = replace(
             commit.at,
             size=len(cut.kept),
@@ -311,34 +335,53 @@ class Archive:
             for bucket in buckets
         ]
 
-    def rewrite(self, session_id: str, address: str, changes: Mapping[int, Mapping[str, Any]]) -> None:
-        """Change archived messages where they lie, for all sessions that list them. Who calls holds the turn."""
-        found = self._sessions.find_one({"_id": session_id}, buckets_of(address, list(changes)))
+    def stamps(self, session_id: str, address: str, positions: Sequence[int]) -> dict[int, Any]:
+        """Where archived messages lie, and when they were changed last. To be read before the turn is taken."""
+        found = self._sessions.find_one({"_id": session_id}, buckets_of(address, positions))
         references = found["references"] if found else []
-        for position, fields in changes.items():
-            reference = next(each for each in references if each["first"] <= position <= each["last"])
+        stamps = {}
+        for position in positions:
+            reference = next((each for each in references if each["first"] <= position <= each["last"]), None)
+            if reference is None:
+                continue
             # A bucket begins where its first reference did: references are only ever cut at their end.
             index = position - reference["first"]
-            before = self.collection.find_one_and_update(
-                {"_id": reference["id"]},
-                message_update(f"messages.{index}", fields),
-                external_of("messages", [index]),
-            )
-            if before is not None:
-                self.discard(session_id, before["external"])
+            bucket = self.collection.find_one({"_id": reference["id"]}, {"messages": {"$slice": [index, 1]}})
+            if bucket is not None:
+                stamps[position] = (reference["id"], index, bucket["messages"][0].get("updated_at"))
+        return stamps
 
-    def discard(self, session_id: str, external: Iterable[Iterable[Sequence[ObjectId]]]) -> None:
-        """Remove large values that no message lists any more. Who calls holds the turn of the agent that did."""
-        values = {tuple(ids) for message in external for ids in message}
-        if not values:
+    def rewrite(self, changes: Mapping[int, Mapping[str, Any]], stamps: Mapping[int, Any]) -> bool:
+        """Change archived messages where they lie, for all sessions that list them, unless somebody else did."""
+        for position, fields in changes.items():
+            if position not in stamps:
+                return False
+            id_, index, stamp = stamps[position]
+            condition = {"_id": id_, f"messages.{index}.updated_at": stamp}
+            if not self.collection.update_one(condition, message_update(f"messages.{index}", fields)).matched_count:
+                return False
+        return True
+
+    def of_agent(self, session_id: str, agent_id: str) -> list[ObjectId]:
+        """All that lies there for an agent, listed or not. To be read before the turn is taken."""
+        whose = {"session_ids": session_id, "agent_id": encode(agent_id)}
+        return [each["_id"] for each in self.collection.find(whose, {"_id": 1})]
+
+    def discard(self, session_id: str, ids: Sequence[ObjectId]) -> None:
+        """Remove those that the session does not list; what forks share is left to them."""
+        if not ids:
             return
-        document = self._sessions.find_one({"_id": session_id}, {"agents": 1})
-        used = set(listed_by(document or {}))
-        for ids in values - {ids for ids in values if ids[0] in used}:
-            elsewhere = {"session_ids": session_id, "messages.external.ids": ids[0]}
-            if self.collection.find_one(elsewhere, {"_id": 1}) is None:
-                # What forks share is left to them.
-                self.collection.delete_many({"_id": {"$in": list(ids)}, "session_ids": [session_id]})
+        used = set(listed_by(self._sessions.find_one({"_id": session_id}, {"agents": 1}) or {}))
+        with_values = {"_id": {"$in": [*used]}, "messages.external": {"$exists": True}}
+        for bucket in self.collection.find(with_values, {"messages.external": 1}):
+            used |= set(listed(bucket["messages"]))
+        if unlisted := [id_ for id_ in ids if id_ not in used]:
+            self.collection.delete_many({"_id": {"$in": unlisted}, "session_ids": [session_id]})
+
+    def take_back(self, made: Made) -> None:
+        """Remove what a refused attempt had inserted."""
+        if made.ids:
+            self.collection.delete_many({"_id": {"$in": made.ids}})
 
     # Deleting
 
@@ -352,15 +395,19 @@ class Archive:
         Returns:
             Whether there was one.
         """
-        # Read before: whatever is under this id later may be another session's.
-        ids = [each["_id"] for each in self.collection.find({"session_ids": session_id}, {"_id": 1})]
         # From here on it reads as absent, and every flush of it is refused.
-        mark = {"$set": {"deleting": str(ObjectId())}}
+        deleting = {"_id": session_id, "deleting": str(ObjectId())}
+        mark = {"$set": {"deleting": deleting["deleting"]}}
         if not self._sessions.update_one({"_id": session_id, **(condition or {})}, mark).matched_count:
             return False
+        ids = [each["_id"] for each in self.collection.find({"session_ids": session_id}, {"_id": 1})]
+        if self._sessions.find_one(deleting, {"_id": 1}) is None:
+            # Another writer finishes it, and what was found may be of a later session under this id.
+            return True
         for at in range(0, len(ids), _MOST_IDS):
             self._leave(session_id, ids[at : at + _MOST_IDS])
-        return self._sessions.delete_one({"_id": session_id, "deleting": {"$exists": True}}).deleted_count == 1
+        self._sessions.delete_one(deleting)
+        return True
 
     def _leave(self, session_id: str, ids: Sequence[ObjectId]) -> None:
         """Remove what only this session uses, and this session from what others use too."""

@@ -140,9 +140,7 @@ class TurnLifecycle(RepositorySessionManager):
 
     async def _on_invocation_asked(self, event: BeforeInvocationEvent) -> None:
         agent, record = event.agent, self._heard(event.agent)
-        if record.unreported is not None:
-            error, record.unreported = record.unreported, None
-            raise error
+        record.report()
         if record.refusal is None and record.restored:
             return
         if _is_inside(record):
@@ -170,6 +168,7 @@ class TurnLifecycle(RepositorySessionManager):
         _around.set((*(each for each in _around.get() if each.depth), record.invoking))
         if record.kept_open <= 0:
             record.open_turn()
+            self._flushing.settle(event.agent, record)  # a turn that was claimed already is renewed from here on
 
     async def _wait_for_turn(self, agent: Agent, record: Record) -> None:
         """Claim the turn before the invocation, when it is free, and bring the agent up to date."""
@@ -276,7 +275,8 @@ class TurnLifecycle(RepositorySessionManager):
         except Exception as error:
             record.failure = error
         try:
-            await self._flushing.run(agent, record, release=last)
+            if last or self._options.durability == "message":
+                await self._flushing.run(agent, record, release=last)
         except Exception as error:
             record.failure = record.failure or error
         finally:
@@ -462,7 +462,11 @@ class TurnLifecycle(RepositorySessionManager):
 
     @property
     def pending(self) -> int:
-        """How many changes are recorded and not known to be stored: 0 when everything is. No I/O."""
+        """How many changes are recorded and not known to be stored: 0 when everything is. No I/O.
+
+        What was held during an outage and refused in the end counts until :meth:`close` or the agent's next call has
+        raised it.
+        """
         return self.unit_of_work.pending
 
     # Graphs and swarms

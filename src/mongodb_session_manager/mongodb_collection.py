@@ -80,7 +80,8 @@ def prepare(collection: Sessions, metadata_fields: Sequence[str]) -> None:
 
 def prepare_archive(collection: Sessions) -> None:
     """Make sure of the archive's indexes, once per process, client and collection."""
-    _prepare(collection, [("session_ids", "agent_id", "digest")])
+    # With the id, so that a list of ids reads the index alone.
+    _prepare(collection, [("session_ids", "agent_id", "digest", "_id")])
 
 
 def _prepare(collection: Sessions, indexes: Sequence[tuple[str, ...]], named: Sequence[str] = ()) -> None:

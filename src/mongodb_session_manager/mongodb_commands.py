@@ -28,7 +28,6 @@ __all__ = [
     "claim_update",
     "commit_filter",
     "commit_update",
-    "external_of",
     "free_turn",
     "load_projection",
     "loaded_agent",
@@ -381,7 +380,9 @@ def _with_messages(update: dict[str, Any], commit: Commit, spill: Spill | None) 
         return
     push: dict[str, Any] = {}
     if messages or spill:
-        push[f"{address}.messages"] = {"$each": messages, **({"$slice": -spill.kept} if spill else {})}
+        # What goes into a bucket at once is not sent a second time.
+        cut = {"$each": messages[-spill.kept :], "$slice": -spill.kept} if spill else {"$each": messages}
+        push[f"{address}.messages"] = cut
     if references:
         push[f"{address}.archive"] = {"$each": references}
     if push:
@@ -401,20 +402,6 @@ def message_update(place: str, fields: Mapping[str, Any]) -> dict[str, Any]:
         old = [name for name in ("redact_message", "external") if name not in fields]
         update["$unset"] = {f"{place}.{name}": True for name in old}
     return update
-
-
-def external_of(messages: str, indexes: Sequence[int]) -> dict[str, Any]:
-    """A projection: the ids of what some of the messages in an array have elsewhere."""
-    return {
-        "_id": 0,
-        "external": [
-            _let(
-                {"message": {"$arrayElemAt": [f"${messages}", index]}},
-                {"$ifNull": ["$$message.external.ids", []]},
-            )
-            for index in indexes
-        ],
-    }
 
 
 def new_session(session_id: str, fields: Mapping[str, Any]) -> dict[str, Any]:

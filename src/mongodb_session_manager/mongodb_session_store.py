@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -23,7 +23,7 @@ from pymongo.errors import (
 )
 from pymongo.read_concern import ReadConcern
 
-from .archive import Archive, room_for
+from .archive import Archive, Made, room_for
 from .codec import size
 from .documents import addresses, aware, valid_session_id
 from .errors import (
@@ -33,6 +33,7 @@ from .errors import (
     SessionNotFoundError,
     SessionTooLargeError,
 )
+from .large_values import LARGEST_MESSAGE
 from .mongodb_collection import max_concurrency, noted, open_collection, prepare
 from .mongodb_commands import (
     TOO_LARGE,
@@ -42,7 +43,6 @@ from .mongodb_commands import (
     claim_update,
     commit_filter,
     commit_update,
-    external_of,
     load_projection,
     measured,
     new_session,
@@ -122,18 +122,28 @@ class MongoDBSessionStore:
         with noted(session_id):
             if commit.remains:
                 self.archive.finish_deletion(session_id)
+            made = Made()
             try:
                 if any("message" in fields for fields in commit.changes.values()):
-                    return self._change(session_id, commit, turn_timeout)
-                return self._append(session_id, commit, turn_timeout)
+                    return self._change(session_id, commit, turn_timeout, made)
+                return self._append(session_id, commit, turn_timeout, made)
+            except SessionError as error:
+                # After a doubt it may have been applied, and changed since by another writer.
+                if error.__cause__ is None:
+                    self.archive.take_back(made)
+                raise
             except (DocumentTooLarge, OperationFailure) as error:
                 if isinstance(error, DocumentTooLarge) or error.code in TOO_LARGE:
+                    self.archive.take_back(made)
                     raise _too_large(session_id, commit) from error
                 raise
 
-    def _append(self, session_id: str, commit: Commit, turn_timeout: float) -> Committed:
+    def _append(self, session_id: str, commit: Commit, turn_timeout: float, made: Made) -> Committed:
+        created_at = None
+        if commit.create and sum(map(size, commit.messages)) > LARGEST_MESSAGE:
+            commit, created_at = self._created(session_id, commit)
         tail: Tail = commit.at
-        messages = [self.archive.take_out(session_id, commit.agent_id, message) for message in commit.messages]
+        messages = [self.archive.take_out(session_id, commit, message, made) for message in commit.messages]
         commit = replace(commit, messages=messages)
         added = sum(map(size, messages))
         spill = None
@@ -143,20 +153,36 @@ class MongoDBSessionStore:
             bytes=tail.bytes + added,
             document_bytes=tail.document_bytes + added,
         )
-        if messages and after.bytes > room_for(tail) and (spilled := self.archive.spill(session_id, commit, messages)):
+        full = messages and after.bytes > room_for(tail)
+        if full and (spilled := self.archive.spill(session_id, commit, messages, made)):
             spill, after = spilled
         condition = commit_filter(session_id, commit, turn_timeout)
         update = commit_update(session_id, commit, spill)
         found = self._apply(session_id, commit, condition, update, turn_timeout)
         if isinstance(found, Tail):
             return Committed(at=found)
-        return Committed(at=after, created_at=update["$setOnInsert"]["created_at"] if found else None)
+        return Committed(at=after, created_at=update["$setOnInsert"]["created_at"] if found else created_at)
 
-    def _change(self, session_id: str, commit: Commit, turn_timeout: float) -> Committed:
+    def _created(self, session_id: str, commit: Commit) -> tuple[Commit, datetime | None]:
+        """Create the session first: what is inserted before it is there, a deletion of another one would remove."""
+        update = {"$setOnInsert": new_session(session_id, commit.session), "$currentDate": {"updated_at": True}}
+        with suppress(DuplicateKeyError):
+            found = self.collection.find_one_and_update(
+                commit_filter(session_id, commit, 0), update, {"created_at": 1}, upsert=True, return_document=True
+            )
+            if isinstance(created_at := (found or {}).get("created_at"), datetime):
+                created_at = aware(created_at)
+                return replace(commit, create=False, created_at=created_at), created_at
+        return commit, None
+
+    def _change(self, session_id: str, commit: Commit, turn_timeout: float, made: Made) -> Committed:
         """Replace messages. The turn is held until the archive has followed, so that nobody changes it meanwhile."""
         tail: Tail = commit.at
+        positions = [position for position in commit.changes if position < tail.archived]
+        stamps = self.archive.stamps(session_id, tail.address, positions) if positions else {}
+        there = self.archive.of_agent(session_id, commit.agent_id)
         changes = {
-            position: self.archive.take_out(session_id, commit.agent_id, fields)
+            position: self.archive.take_out(session_id, commit, fields, made)
             for position, fields in commit.changes.items()
         }
         stored = {position: fields for position, fields in changes.items() if position >= tail.archived}
@@ -165,16 +191,14 @@ class MongoDBSessionStore:
         revision = commit.revision if commit.holds else f"{commit.revision}-held"
         held = replace(commit, changes=stored, holds=True, revision=revision)
         condition = commit_filter(session_id, held, turn_timeout)
-        projection = external_of(f"{tail.address}.messages", [position - tail.archived for position in stored])
-        update = commit_update(session_id, held)
-        found = self._apply(session_id, held, condition, update, turn_timeout, projection, commit.revision)
-        if archived:
-            self.archive.rewrite(session_id, tail.address, archived)
-        if isinstance(found, dict):
-            self.archive.discard(session_id, found["external"])
+        self._apply(session_id, held, condition, commit_update(session_id, held), turn_timeout, commit.revision)
+        if archived and not self.archive.rewrite(archived, stamps):
+            self._applied(session_id, commit, set(), turn_timeout, None)
+            raise _conflict(session_id, commit)
+        self.archive.discard(session_id, there)
         if not commit.holds:
             release = replace(held, expected=held.revision, revision=commit.revision, holds=False, changes={})
-            self._append(session_id, release, turn_timeout)
+            self._append(session_id, release, turn_timeout, made)
         grown = sum(map(size, stored.values()))
         return Committed(at=replace(tail, bytes=tail.bytes + grown, document_bytes=tail.document_bytes + grown))
 
@@ -185,9 +209,8 @@ class MongoDBSessionStore:
         condition: dict[str, Any],
         update: dict[str, Any],
         turn_timeout: float,
-        projection: dict[str, Any] | None = None,
         done: str | None = None,
-    ) -> Tail | dict[str, Any] | bool:
+    ) -> Tail | bool:
         """Send a compare-and-set until it is applied or refused.
 
         Args:
@@ -196,33 +219,29 @@ class MongoDBSessionStore:
             condition: The compare.
             update: The set.
             turn_timeout: Seconds after which another owner's turn has expired.
-            projection: What to return of the document as it was before.
             done: Another revision that tells that it was applied.
 
         Returns:
-            Whether it created the session; with a projection, what the document held before; after a doubt, how the
-            agent is kept now.
+            Whether it created the session; after a doubt, how the agent is kept now.
         """
         doubt: PyMongoError | None = None
         for attempt in range(_ATTEMPTS):
             try:
-                if projection is not None:
-                    before = self.collection.find_one_and_update(condition, update, projection)
-                    if before is not None:
-                        return before
-                else:
-                    result = self.collection.update_one(condition, update, upsert=commit.create)
-                    if result.upserted_id is not None or result.matched_count:
-                        return result.upserted_id is not None
+                result = self.collection.update_one(condition, update, upsert=commit.create)
+                if result.upserted_id is not None or result.matched_count:
+                    return result.upserted_id is not None
             except DuplicateKeyError:
                 pass  # Somebody was first; who, the next read tells.
             except _IN_DOUBT as error:
                 doubt = error
                 time.sleep(attempt * _PAUSE)
-            if applied := self._applied(
-                session_id, commit, {commit.revision, done or commit.revision}, turn_timeout, doubt
-            ):
-                return applied
+            try:
+                if applied := self._applied(
+                    session_id, commit, {commit.revision, done or commit.revision}, turn_timeout, doubt
+                ):
+                    return applied
+            except SessionError as error:
+                raise error from doubt
         raise doubt or _conflict(session_id, commit)
 
     def _applied(
@@ -262,7 +281,7 @@ class MongoDBSessionStore:
         places = [tail.address]
         projection = load_projection(places, graph=claim.part == "multi_agents")
         condition = claim_filter(session_id, claim, turn_timeout)
-        with noted(session_id):
+        with noted(session_id), self._given_back(session_id, claim):
             for _ in range(_ATTEMPTS):
                 before = self.collection.find_one_and_update(condition, claim_update(claim), projection)
                 if before is not None:
@@ -275,6 +294,20 @@ class MongoDBSessionStore:
                 elif standing and (wait := _wait(standing, claim.owner, turn_timeout)) > 0:
                     raise _busy(session_id, claim.agent_id, wait)
         raise _busy(session_id, claim.agent_id, 0.0)
+
+    @contextmanager
+    def _given_back(self, session_id: str, claim: Claim) -> Iterator[None]:
+        """A claim that fails after it may have been applied leaves the turn free, if the server can be reached."""
+        try:
+            yield
+        except SessionBusyError:
+            raise
+        except Exception:
+            address = claim.at.address
+            ours = {"_id": session_id, f"{address}.turn.owner": claim.owner, f"{address}.revision": claim.revision}
+            with suppress(PyMongoError):
+                self.collection.update_one(ours, {"$unset": {f"{address}.turn": True}})
+            raise
 
     def _create_claimed(self, session_id: str, claim: Claim) -> None:
         """Create the session with the turn taken, unless another writer does so now."""

@@ -134,11 +134,18 @@ class Record:
 
     @property
     def pending(self) -> int:
-        """How many changes are recorded, or on their way, and not known to be stored."""
+        """How many changes are recorded and not known to be stored; a loss counts until it is told."""
         with self._lock:
             sent = self.unfinished
             changes = len(self._changes) + (len(sent.changes) if sent else 0)
-            return len(self._messages) + changes + bool(self._data or (sent and sent.data))
+            told = len(self._messages) + changes + bool(self._data or (sent and sent.data))
+            return told + (self.unreported is not None)
+
+    def report(self) -> None:
+        """Raise, once, why what was held during an outage was refused in the end."""
+        error, self.unreported = self.unreported, None
+        if error is not None:
+            raise error
 
     @property
     def is_pending(self) -> bool:

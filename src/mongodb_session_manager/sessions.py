@@ -479,7 +479,7 @@ def _is_agent(value: Any, agent_id: str | None = None) -> bool:
 def _agent_summary(agent_id: str, agent: Mapping[str, Any]) -> AgentSummary:
     data = agent["agent_data"]
     config = {name: decode(data[name]) for name in _CONFIG if name in data}
-    size = agent["size"] if "size" in agent else len(agent.get("messages") or ())
+    size = agent["size"] if "size" in agent else _count(agent)
     return AgentSummary(
         agent_id=agent_id,
         name=config.get("name") or agent_id,
@@ -488,6 +488,12 @@ def _agent_summary(agent_id: str, agent: Mapping[str, Any]) -> AgentSummary:
         totals=dict(agent.get("totals") or {}),
         config=config,
     )
+
+
+def _count(agent: Mapping[str, Any]) -> int:
+    """The length of the history of an agent that was read whole, because an older tool nested it in another."""
+    archive = agent.get("archive") or ()
+    return (archive[-1]["last"] + 1 if archive else 0) + len(agent.get("messages") or ())
 
 
 def _metadata_fields(metadata: Mapping[str, Any]) -> dict[str, Any]:

@@ -164,6 +164,7 @@ class UnitOfWork(SessionRepository):
         with record.flushing:
             if record.unfinished is not None:
                 self._send(record, record.unfinished)
+            record.loaded.created_at = record.loaded.created_at or self.created_at
             claim = record.next_claim(None if self.found else self.session_fields)
             sent_at = time.monotonic()
             before = self.store.claim(self.session_id, claim, self.turn_timeout)
@@ -178,6 +179,7 @@ class UnitOfWork(SessionRepository):
     def flush_pending(self) -> None:
         """Write what is recorded of any agent. An agent that was only made and never used is not worth a session."""
         for record in list(self._records.values()):
+            record.report()
             if record.is_pending and record.refusal is None:
                 self.flush(record)
 

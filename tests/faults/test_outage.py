@@ -39,6 +39,13 @@ async def until_stored(manager: MongoDBSessionManager, seconds: float = 15) -> N
         await asyncio.sleep(0.05)
 
 
+async def until_said(text: str, caplog: pytest.LogCaptureFixture, seconds: float = 15) -> None:
+    deadline = time.monotonic() + seconds
+    while text not in caplog.text:
+        assert time.monotonic() < deadline, f"nobody said: {text}"
+        await asyncio.sleep(0.05)
+
+
 CALL = {"name": "cut", "input": {}}
 
 
@@ -110,8 +117,9 @@ async def test_a_reply_that_was_lost_doubles_nothing_that_is_held(
     assert texts(stored("s")) == ["one", "a", "two", "a"]
 
 
-async def test_what_is_held_and_refused_in_the_end_is_told_to_the_next_who_asks(
-    make_factory: MakeFactory, proxy: Proxy, stored: Stored, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("told", ["the next call", "closing"])
+async def test_what_is_held_and_refused_in_the_end_is_told(
+    make_factory: MakeFactory, proxy: Proxy, stored: Stored, caplog: pytest.LogCaptureFixture, told: str
 ) -> None:
     manager = await make_factory(proxy.uri, **QUICK).open_session("s", on_outage="hold", turn_timeout=0.5)
     agent = make_agent(manager, "a")
@@ -120,18 +128,18 @@ async def test_what_is_held_and_refused_in_the_end_is_told_to_the_next_who_asks(
     await agent.invoke_async("two")
     await make_agent(await make_factory().open_session("s"), "b").invoke_async("another")
     proxy.come_up()
-    await until_stored(manager)
-    await asyncio.sleep(0.2)
+    await until_said("what was held could not be stored", caplog)
     assert texts(stored("s")) == ["one", "a", "another", "b"]
-    assert "what was held could not be stored" in caplog.text
+    assert manager.pending == 1
     with pytest.raises(SessionConflictError):
-        await agent.invoke_async("three")
+        await (agent.invoke_async("three") if told == "the next call" else manager.aio.close())
+    assert manager.pending == 0
     await agent.invoke_async("four")
     assert texts(stored("s"))[4:] == ["four", "a"]
 
 
 async def test_what_is_held_for_a_session_that_was_deleted_is_told_too(
-    make_factory: MakeFactory, proxy: Proxy, stored: Stored
+    make_factory: MakeFactory, proxy: Proxy, stored: Stored, caplog: pytest.LogCaptureFixture
 ) -> None:
     manager = await make_factory(proxy.uri, **QUICK).open_session("s", on_outage="hold")
     agent = make_agent(manager, "a")
@@ -140,8 +148,7 @@ async def test_what_is_held_for_a_session_that_was_deleted_is_told_too(
     await agent.invoke_async("two")
     await make_factory().sessions.aio.delete("s")
     proxy.come_up()
-    await until_stored(manager)
-    await asyncio.sleep(0.2)
+    await until_said("what was held could not be stored", caplog)
     with pytest.raises(SessionNotFoundError):
         await agent.invoke_async("three")
     assert stored("s") is None
