@@ -1,12 +1,14 @@
-"""A model that costs as little as one can, so that what is measured is not the model."""
+"""Models that cost as little as one can, so that what is measured is not the model."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, AsyncIterable
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
+from strands import tool
 from strands.models.model import Model
 from strands.types.content import Messages
 from strands.types.streaming import StreamEvent
@@ -56,5 +58,67 @@ class WordModel(Model):
             yield {"contentBlockDelta": {"delta": {"text": f"{word} "}}}
         yield {"contentBlockStop": {}}
         yield {"messageStop": {"stopReason": "end_turn"}}
-        usage: Any = {"inputTokens": 40, "outputTokens": len(self._words), "totalTokens": 40 + len(self._words)}
-        yield {"metadata": {"usage": usage, "metrics": {"latencyMs": 1}}}
+        yield _usage(len(self._words))
+
+
+@tool
+def look_up(size: int, number: int) -> str:
+    """Look something up.
+
+    Args:
+        size: How many characters there are to tell.
+        number: What to look up.
+    """
+    return looked_up(size, number)
+
+
+def looked_up(size: int, number: int) -> str:
+    """What the tool says: something else for each number."""
+    return (f"{number} 0123456789abcdef " * (size // 18 + 1))[:size]
+
+
+class ToolModel(WordModel):
+    """Calls the tool so many times, one after the other, and then says its words."""
+
+    def __init__(self, calls: int, size: int = 16, number: int = 0) -> None:
+        """Say how often.
+
+        Args:
+            calls: How often the tool is called in a turn.
+            size: How many characters it answers with.
+            number: What it is asked for.
+        """
+        super().__init__()
+        self._calls = calls
+        self._input = json.dumps({"size": size, "number": number})
+
+    async def stream(self, messages: Messages, *args: Any, **kwargs: Any) -> AsyncIterable[StreamEvent]:
+        called = _results_at_the_end(messages)
+        if called == self._calls:
+            async for event in super().stream(messages):
+                yield event
+            return
+        use: Any = {"name": look_up.tool_name, "toolUseId": f"call-{len(messages)}-{called}"}
+        yield {"messageStart": {"role": "assistant"}}
+        yield {"contentBlockStart": {"start": {"toolUse": use}}}
+        yield {"contentBlockDelta": {"delta": {"toolUse": {"input": self._input}}}}
+        yield {"contentBlockStop": {}}
+        yield {"messageStop": {"stopReason": "tool_use"}}
+        yield _usage(8)
+
+
+def _results_at_the_end(messages: Messages) -> int:
+    """How many tool results there are since somebody asked."""
+    count = 0
+    for message in reversed(messages):
+        if message["role"] == "assistant":
+            continue
+        if "toolResult" not in message["content"][0]:
+            break
+        count += 1
+    return count
+
+
+def _usage(words: int) -> StreamEvent:
+    usage: Any = {"inputTokens": 40, "outputTokens": words, "totalTokens": 40 + words}
+    return {"metadata": {"usage": usage, "metrics": {"latencyMs": 1}}}

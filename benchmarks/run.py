@@ -1,211 +1,101 @@
 """What does a durable session cost a turn? Counts first, then times, all in one run on an embedded MongoDB.
 
-Compared, alternating, in this process:
-
-* a resumed turn with our session manager, against a floor written by hand: the same agent without a session manager,
-  one find of its history, two durable updates of a document in the same layout, none of them on the event loop;
-* 100 streamed chats at once on one event loop, against the same without sessions: with a model that streams ninety
-  words at the speed of a fast one (fifty words a second), and with one that takes no time at all.
-
-Run it with ``make bench``. Numbers depend on the machine; ratios less so.
+Run it with ``make bench``; ``docs/benchmarks.md`` says what each number means. Times depend on the machine, ratios less
+so, counts not at all.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
-import platform
-import statistics
-import tempfile
+import sys
 import time
-import uuid
-from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-import pymongo
-from pymongo import IndexModel, MongoClient, WriteConcern, monitoring
-from strands import Agent
+from benchmarks.ground import Ground, machine, open_ground
+from benchmarks.sections.chats import chats
+from benchmarks.sections.history import history
+from benchmarks.sections.large import large
+from benchmarks.sections.managers import managers
+from benchmarks.sections.memory import memory
+from benchmarks.sections.options import options
+from benchmarks.sections.others import others
+from benchmarks.sections.turn import turn
+from benchmarks.table import Promise, Table, summary, with_block
 
-from benchmarks.model import WordModel
-from mongodb_session_manager import MongoDBSessionManagerFactory
-from mongodb_session_manager.embedded import EmbeddedMongoDB
-
-_PROMPT = "What do you remember of what I said before?"
-_HISTORY = 20
-"""Turns that a session has before it is measured: as many as the SDK's default window keeps."""
-
-
-class Counter(monitoring.CommandListener):
-    """Names of the commands sent since the last reset."""
-
-    def __init__(self) -> None:
-        self.names: list[str] = []
-
-    def started(self, event: monitoring.CommandStartedEvent) -> None:
-        if event.command_name not in {"hello", "ping", "endSessions"}:
-            self.names.append(event.command_name)
-
-    def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
-        return None
-
-    def failed(self, event: monitoring.CommandFailedEvent) -> None:
-        return None
+SECTIONS: dict[str, Callable[[Ground], Iterator[Table | Promise]]] = {
+    "managers": managers,
+    "turn": turn,
+    "chats": chats,
+    "options": options,
+    "history": history,
+    "large": large,
+    "others": others,
+    "memory": memory,
+}
 
 
-def new_agent(model: WordModel | None = None, **options: Any) -> Agent:
-    return Agent(model=model or WordModel(), callback_handler=None, **options)
+def report(ground: Ground, names: Sequence[str]) -> list[Table]:
+    """Run sections and tell what they found as they find it.
+
+    Returns:
+        What they found, the promises in front.
+    """
+    tables: list[Table] = []
+    promises: list[Promise] = []
+    for name in names:
+        start = time.perf_counter()
+        for found in SECTIONS[name](ground):
+            if isinstance(found, Promise):
+                promises.append(found)
+                continue
+            tables.append(found)
+            print(f"{found}\n", flush=True)
+        print(f"({name}: {time.perf_counter() - start:.0f} s)\n", file=sys.stderr, flush=True)
+    kept = summary(promises)
+    print(f"{kept}\n", flush=True)
+    return [kept, *tables]
 
 
-def make_managers(factory: MongoDBSessionManagerFactory, count: int) -> float:
-    """Seconds for so many session managers."""
-    start = time.perf_counter()
-    for number in range(count):
-        factory.create_session_manager(f"session-{number}")
-    return time.perf_counter() - start
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, and tell."""
+    options = _options(arguments)
+    page = Path(options.write) if options.write else None
+    with open_ground(options.uri, quick=options.quick, rounds=options.rounds) as ground:
+        where = machine(ground)
+        print(f"{where}\n", flush=True)
+        tables = report(ground, options.only or [*SECTIONS])
+    if page is not None:
+        ran = f"{where}, load {os.getloadavg()[0]:.1f} at the end."
+        block = "\n\n".join([ran, *map(str, tables)])
+        page.write_text(with_block(page.read_text(encoding="utf-8"), block), encoding="utf-8")
 
 
-async def our_turn(factory: MongoDBSessionManagerFactory, session_id: str) -> None:
-    await new_agent(session_manager=await factory.open_session(session_id)).invoke_async(_PROMPT)
-
-
-async def floor_turn(sessions: Any, session_id: str) -> None:
-    """The least that a durable turn can do on an event loop: read the messages, write the question and the answer."""
-    newest = {"agents.default.messages": {"$slice": -40}}
-    found = await asyncio.to_thread(sessions.find_one, {"_id": session_id}, newest)
-    stored = found["agents"]["default"]["messages"]
-    agent = new_agent(messages=[each["message"] for each in stored])
-    agent.messages.append({"role": "user", "content": [{"text": _PROMPT}]})
-    await asyncio.to_thread(push, sessions, session_id, agent.messages[-1], len(stored))
-    await agent.invoke_async()
-    await asyncio.to_thread(push, sessions, session_id, agent.messages[-1], len(stored) + 1)
-
-
-async def bare_turn() -> None:
-    await new_agent().invoke_async(_PROMPT)
-
-
-def push(sessions: Any, session_id: str, message: Any, message_id: int) -> None:
-    now = datetime.now(UTC)
-    stored = {"message": message, "message_id": message_id, "created_at": now, "updated_at": now}
-    sessions.update_one(
-        {"_id": session_id},
-        {"$push": {"agents.default.messages": stored}, "$currentDate": {"updated_at": True}},
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.run", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-
-
-def grow(factory: MongoDBSessionManagerFactory, ours: Any, floor: Any, copies: int) -> None:
-    """The same sessions on both sides, in one layout, one for each turn to measure: ``grown-0`` and on."""
-    agent = new_agent(session_manager=factory.create_session_manager("grown"))
-    for _ in range(_HISTORY):
-        agent(_PROMPT)
-    grown = ours.find_one({"_id": "grown"})
-    floor.create_indexes([IndexModel([("created_at", 1)]), IndexModel([("updated_at", 1)])])
-    for side in (ours, floor):
-        side.insert_many({**grown, "_id": f"grown-{number}"} for number in range(copies))
-
-
-async def medians(rounds: int, *works: Callable[[int], Awaitable[None]]) -> list[float]:
-    """Milliseconds of each work, measured in turns so that the machine's moods fall on all of them alike."""
-    times: list[list[float]] = [[] for _ in works]
-    for number in range(rounds):
-        order = list(enumerate(works))
-        for index, work in order if number % 2 else reversed(order):
-            start = time.perf_counter()
-            await work(number)
-            times[index].append((time.perf_counter() - start) * 1000)
-    return [statistics.median(each) for each in times]
-
-
-async def chats(count: int, one: Callable[[int], Awaitable[None]]) -> float:
-    """Seconds for so many chats at once on this loop."""
-    start = time.perf_counter()
-    await asyncio.gather(*(one(number) for number in range(count)))
-    return time.perf_counter() - start
-
-
-async def stream(agent: Agent) -> None:
-    async for _ in agent.stream_async(_PROMPT):
-        pass
-
-
-async def concurrent_chats(
-    factory: MongoDBSessionManagerFactory, count: int, rounds: int, model: WordModel
-) -> tuple[float, float]:
-    """Chats a second with sessions and without."""
-    run = uuid.uuid4().hex[:6]
-
-    async def with_session(number: int) -> None:
-        await stream(new_agent(model, session_manager=await factory.open_session(f"chat-{run}-{number}")))
-
-    async def without_session(number: int) -> None:
-        await stream(new_agent(model))
-
-    durable, bare = [], []
-    for _ in range(rounds):
-        bare.append(count / await chats(count, without_session))
-        durable.append(count / await chats(count, with_session))
-    return statistics.median(durable[1:]), statistics.median(bare[1:])
-
-
-def measure(uri: str, rounds: int) -> None:
-    counter = Counter()
-    client = MongoClient[Any](uri, event_listeners=[counter])
-    database = client[f"bench_{uuid.uuid4().hex[:8]}"]
-    sessions = database.get_collection("floor", write_concern=WriteConcern("majority", j=True))
-    factory = MongoDBSessionManagerFactory(client=client, database_name=database.name, collection_name="sessions")
-    version = client.server_info()["version"]
-    print(f"Python {platform.python_version()}, PyMongo {pymongo.version}, MongoDB {version}, {os.cpu_count()} cores\n")
-
-    counter.names.clear()
-    making = statistics.median(make_managers(factory, 1000) for _ in range(5))
-    print(f"1,000 session managers     {len(counter.names)} commands   {making:.3f} s, median of 5")
-
-    asyncio.run(our_turn(factory, "new"))
-    counter.names.clear()
-    asyncio.run(our_turn(factory, "new"))
-    print(f"a resumed turn             {len(counter.names)} commands   {', '.join(counter.names)}")
-
-    grow(factory, database["sessions"], sessions, rounds)
-    ours, floor, bare = asyncio.run(
-        medians(
-            rounds,
-            lambda number: our_turn(factory, f"grown-{number}"),
-            lambda number: floor_turn(sessions, f"grown-{number}"),
-            lambda _: bare_turn(),
-        )
+    parser.add_argument(
+        "--only", type=_sections, metavar="SECTIONS", help=f"some of them, with commas between: {', '.join(SECTIONS)}"
     )
-    print(f"\nA resumed turn after {_HISTORY} turns, median of {rounds}, milliseconds")
-    print(f"  ours                     {ours:8.2f}")
-    print(f"  floor written by hand    {floor:8.2f}")
-    print(f"  without any session      {bare:8.2f}")
-    print(f"  ours / floor             {ours / floor:8.2f}   (promised: at most 1.30)")
-
-    for title, model in (
-        ("ninety words at fifty words a second", WordModel(repeats=3, pause=0.02)),
-        ("a model that takes no time", WordModel()),
-    ):
-        durable, alone = asyncio.run(concurrent_chats(factory, 100, 6, model))
-        print(f"\n100 streamed chats at once on one event loop, {title}, median of 5, chats a second")
-        print(f"  with sessions            {durable:8.1f}")
-        print(f"  without sessions         {alone:8.1f}")
-        promise = "   (promised: at least 0.60)" if model.takes_time else ""
-        print(f"  with / without           {durable / alone:8.2f}{promise}")
-    client.drop_database(database.name)
+    parser.add_argument("--quick", action="store_true", help="make everything small, to see that it works")
+    parser.add_argument("--rounds", type=int, help="how often a turn is timed; 200 by default")
+    parser.add_argument("--uri", help="a MongoDB replica set, instead of an embedded server")
+    parser.add_argument("--write", metavar="PAGE", help="put what was found into a Markdown page, between its marks")
+    options = parser.parse_args(arguments)
+    if options.write and (options.only or options.quick):
+        parser.error("--write takes the whole benchmark, without --only and without --quick")
+    if options.rounds is not None and options.rounds < 1:
+        parser.error(f"--rounds must be at least 1, not {options.rounds}")
+    return options
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=200, help="turns of each kind to measure")
-    parser.add_argument("--uri", help="another MongoDB than an embedded one")
-    arguments = parser.parse_args()
-    if arguments.uri:
-        measure(arguments.uri, arguments.rounds)
-        return
-    with tempfile.TemporaryDirectory() as folder, EmbeddedMongoDB(Path(folder)) as server:
-        measure(server.uri, arguments.rounds)
+def _sections(text: str) -> list[str]:
+    names = text.split(",")
+    if unknown := [name for name in names if name not in SECTIONS]:
+        raise argparse.ArgumentTypeError(f"there is no {', '.join(unknown)}; there are {', '.join(SECTIONS)}")
+    return names
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""``python -m chat_service``: the whole service on this machine, with a database of its own if no other is set."""
+"""``python -m chat_service``: the whole service on this machine, with a database of its own if no other is set.
+
+``python -m chat_service migrate`` brings the tables of ``DATABASE_URL`` up to date and ends.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,8 @@ import sys
 import uvicorn
 
 from .config import ConfigurationError, Settings, load_settings
-from .database import with_database
+from .database import migrate, with_database
+from .exceptions import ServiceError
 from .log import configure
 from .main import create_app
 
@@ -29,22 +33,36 @@ class _Server(uvicorn.Server):
 
 
 def main() -> int:
-    """Run until told to end.
+    """Run until told to end; or do what the only argument says.
 
     Returns:
-        The exit code: 0, 1 when the port is taken, 2 when a setting is wrong, 3 when the service could not start.
+        The exit code: 0, 1 when the port is taken or the database cannot be reached, 2 when a setting or the argument
+        is wrong, 3 when the service could not start.
     """
+    if sys.argv[1:] not in ([], ["migrate"]):
+        print("Without arguments this runs the service; the only other command is: migrate", file=sys.stderr)
+        return 2
     # Uvicorn lets a signal through once it has ended by it; so this is also where everything else ends.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         settings = load_settings()
         configure(settings.log_level)
-        return _run(settings)
+        return _migrate(settings) if sys.argv[1:] else _run(settings)
     except ConfigurationError as error:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 0
+
+
+def _migrate(settings: Settings) -> int:
+    try:
+        applied = migrate(settings)
+    except ServiceError as error:
+        print(f"DATABASE_URL: the database cannot be reached ({type(error.__cause__).__name__}).", file=sys.stderr)
+        return 1
+    print("\n".join(f"applied {name}" for name in applied) or "up to date")
+    return 0
 
 
 def _run(settings: Settings) -> int:

@@ -10,7 +10,7 @@ from strands.agent.conversation_manager import SlidingWindowConversationManager
 from strands.models import Model
 from strands.types.content import ContentBlock
 
-from mongodb_session_manager import MongoDBSessionManager
+from mongodb_session_manager import SessionManager
 
 from .config import ConfigurationError, Settings
 from .demo_model import DemoModel
@@ -47,7 +47,7 @@ class AgentMaker:
             raise ConfigurationError("MODEL_PROVIDER: openai needs the package openai. Install it, or set it to demo.")
         self._library = documentation() if settings.model_provider == "demo" else Library([])
 
-    def make(self, session_manager: MongoDBSessionManager, temperature: float) -> Agent:
+    def make(self, session_manager: SessionManager, temperature: float) -> Agent:
         """An agent with the conversation that its manager has loaded. No I/O.
 
         Args:

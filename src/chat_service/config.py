@@ -12,6 +12,8 @@ from pymongo.errors import PyMongoError
 
 from mongodb_session_manager import MongoDBSessionManagerFactory
 
+from .stores.address import Address
+
 __all__ = ["ConfigurationError", "Settings", "load_settings"]
 
 _GROQ_BASE_URL = "https://api.groq.com/openai/v1"
@@ -38,6 +40,10 @@ class Settings(BaseSettings):
         "INFO", description="Set it to DEBUG, INFO, WARNING or ERROR."
     )
 
+    session_store: Literal["mongodb", "postgres"] = Field("mongodb", description="Set it to mongodb or postgres.")
+    database_url: SecretStr | None = Field(
+        None, description="Set it to postgresql://user:password@host/database, special signs percent-encoded."
+    )
     mongodb_uri: SecretStr | None = Field(
         None, description="Set it to mongodb://… or mongodb+srv://…, or remove it to run an embedded server."
     )
@@ -73,7 +79,7 @@ class Settings(BaseSettings):
     shutdown_seconds: float = Field(2.0, ge=0, le=60, description="Set it to the seconds running turns get to end.")
     max_body_bytes: int = Field(65_536, ge=4_096, description="Set it to the largest request body in bytes.")
 
-    @field_validator("environment", "model_provider", mode="before")
+    @field_validator("environment", "model_provider", "session_store", mode="before")
     @classmethod
     def _in_small_letters(cls, value: Any) -> Any:
         return value.lower() if isinstance(value, str) else value
@@ -98,8 +104,19 @@ class Settings(BaseSettings):
             _check_address(value.get_secret_value())
         return value
 
+    @field_validator("database_url")
+    @classmethod
+    def _is_a_postgresql_address(cls, value: SecretStr | None) -> SecretStr | None:
+        if value:
+            Address(value.get_secret_value())
+        return value
+
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
+        if self.session_store == "postgres" and not self.database_url:
+            raise ValueError(
+                "DATABASE_URL: missing. SESSION_STORE=postgres needs postgresql://user:password@host/database"
+            )
         if self.min_pool_size > self.max_pool_size:
             raise ValueError("MIN_POOL_SIZE: larger than MAX_POOL_SIZE. Lower it or raise the other")
         if self.model_provider == "openai" and not self.model_id:

@@ -8,10 +8,9 @@ from urllib.parse import unquote
 from fastapi import Depends, Path, Request
 from pydantic import BeforeValidator
 
-from mongodb_session_manager import MongoDBSessionManagerFactory
-
 from .config import Settings
 from .models import SessionId
+from .stores.session_factory import SessionFactory
 from .turns import Turns
 
 __all__ = ["AppSettings", "AppTurns", "Factory", "NamedSession", "RequestId"]
@@ -22,8 +21,8 @@ def _settings(request: Request) -> Settings:
     return settings
 
 
-def _factory(request: Request) -> MongoDBSessionManagerFactory:
-    factory: MongoDBSessionManagerFactory = request.app.state.factory
+def _factory(request: Request) -> SessionFactory:
+    factory: SessionFactory = request.app.state.factory
     return factory
 
 
@@ -38,7 +37,7 @@ def _request_id(request: Request) -> str:
 
 
 AppSettings = Annotated[Settings, Depends(_settings)]
-Factory = Annotated[MongoDBSessionManagerFactory, Depends(_factory)]
+Factory = Annotated[SessionFactory, Depends(_factory)]
 AppTurns = Annotated[Turns, Depends(_turns)]
 NamedSession = Annotated[
     SessionId, BeforeValidator(unquote), Path(description="Percent-encoded, a slash in it too: as %2F.")

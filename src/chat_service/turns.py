@@ -18,13 +18,14 @@ from strands import Agent
 from strands.agent.agent_result import AgentResult
 from strands.types.content import ContentBlock, Message
 
-from mongodb_session_manager import MongoDBSessionManager, MongoDBSessionManagerFactory
+from mongodb_session_manager import SessionManager
 
 from .agent import AGENT_ID, AgentMaker, prompt
 from .config import Settings
 from .events import EventLog, Failed, Stopped, ToolComplete, ToolStart
 from .exceptions import ShuttingDown, TurnFailed, UnknownSession, explain, failure_of_turn, report
 from .models import ChatRequest, ChatResponse, plain, public_message_id, text_of
+from .stores.session_factory import SessionFactory
 
 __all__ = ["Turn", "Turns"]
 
@@ -171,7 +172,7 @@ class Turn:
 class Turns:
     """The turns that run in this process."""
 
-    def __init__(self, settings: Settings, factory: MongoDBSessionManagerFactory, agents: AgentMaker) -> None:
+    def __init__(self, settings: Settings, factory: SessionFactory, agents: AgentMaker) -> None:
         self._settings = settings
         self._factory = factory
         self._agents = agents
@@ -233,7 +234,7 @@ class Turns:
         if self._running:
             await asyncio.wait(self._running, timeout=seconds)
 
-    async def _check_known(self, request: ChatRequest, manager: MongoDBSessionManager) -> None:
+    async def _check_known(self, request: ChatRequest, manager: SessionManager) -> None:
         if request.session_id is None or self._settings.environment == "development":
             return
         if not await manager.aio.check_session_exists():

@@ -1,5 +1,9 @@
 """Durable sessions for Strands agents on MongoDB."""
 
+from .aio import Awaitables
+from .background import Background
+from .codec import decode, encode
+from .documents import session_message, valid_session_id
 from .errors import (
     SessionBusyError,
     SessionConflictError,
@@ -19,13 +23,27 @@ from .mongodb_session_manager import MongoDBSessionManager, create_mongodb_sessi
 from .mongodb_session_repository import MongoDBSessionRepository
 from .session_manager import SessionManager
 from .storage import MongoDBStorage
-from .store import AgentSummary, Commit, LoadedAgent, SessionCatalogue, SessionPage, SessionStore, SessionSummary
+from .store import (
+    AgentSummary,
+    Claim,
+    Commit,
+    Committed,
+    LoadedAgent,
+    SessionCatalogue,
+    SessionPage,
+    SessionStore,
+    SessionSummary,
+)
 from .views import AgentView, SessionView
 
 __all__ = [
     "AgentSummary",
     "AgentView",
+    "Awaitables",
+    "Background",
+    "Claim",
     "Commit",
+    "Committed",
     "FeedbackSNSHook",
     "LoadedAgent",
     "MetadataSQSHook",
@@ -50,6 +68,10 @@ __all__ = [
     "create_feedback_sns_hook",
     "create_metadata_sqs_hook",
     "create_mongodb_session_manager",
+    "decode",
+    "encode",
     "get_global_factory",
     "initialize_global_factory",
+    "session_message",
+    "valid_session_id",
 ]

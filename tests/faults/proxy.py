@@ -12,13 +12,17 @@ from enum import Enum
 from types import TracebackType
 from typing import Self
 
-__all__ = ["Fault", "Proxy"]
+__all__ = ["EVERYBODY", "Fault", "Peer", "Proxy"]
 
 _HEADER = struct.Struct("<iiii")
 _OP_MSG = 2013
 _BODY = 26
 """Where an OP_MSG names its command: header 16, flags 4, kind 1, length 4, type 1."""
 
+_DRIVER = b"PyMongo"
+"""In the first message of each of its connections, in which a program says who it is."""
+
+_POLL_SECONDS = 0.02
 _DRIVERS_OWN = {"hello", "ismaster", "isMaster", "ping", "endSessions"}
 
 
@@ -30,6 +34,16 @@ class Fault(Enum):
     REPLY_LOST = "the server carries the command out, the connection is cut before the reply"
 
 
+class Peer(Enum):
+    """Who connects."""
+
+    CLIENT = "an application, by its driver"
+    SERVER = "another server of the replica set"
+
+
+EVERYBODY = frozenset(Peer)
+
+
 class Proxy:
     """Passes everything on, except for what a test asks it to do to.
 
@@ -39,6 +53,8 @@ class Proxy:
         delayed: The commands whose replies are, ``None`` for all.
         fault: Decides by the name of each of the application's commands; called in its order of arrival.
         heard: The application's commands, as they arrived.
+        muted: Whose connections stay open while nothing passes in either direction; what they sent arrives afterwards.
+        lag: Seconds by which replies to another server are late.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -51,6 +67,8 @@ class Proxy:
         self.delay = 0.0
         self.delayed: set[str] | None = None
         self.heard: list[str] = []
+        self.muted: frozenset[Peer] = frozenset()
+        self.lag = 0.0
         self.fault: Callable[[str], Fault] = lambda name: Fault.NONE
 
     @property
@@ -154,6 +172,8 @@ class _Link:
         self._server = server
         self._late: set[int] = set()
         self._lost: set[int] = set()
+        self._peer: Peer | None = None
+        self._ended = False
         for end in (client, server):
             end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
@@ -165,6 +185,7 @@ class _Link:
 
     def cut(self) -> None:
         """End both connections at once: unlike close() it also wakes a thread that reads from one."""
+        self._ended = True
         for end in (self._client, self._server):
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
@@ -185,8 +206,10 @@ class _Link:
 
     def _send(self) -> None:
         while message := _read_message(self._client):
+            if self._peer is None:
+                self._peer = Peer.CLIENT if _DRIVER in message else Peer.SERVER
             name, request = _command(message)
-            if name not in _DRIVERS_OWN:
+            if self._peer is Peer.CLIENT and name not in _DRIVERS_OWN:
                 if self._proxy.delayed is None or name in self._proxy.delayed:
                     self._late.add(request)
                 fault = self._proxy.decide(name)
@@ -194,6 +217,7 @@ class _Link:
                     return
                 if fault is Fault.REPLY_LOST:
                     self._lost.add(request)
+            self._wait_while_muted()
             self._server.sendall(message)
 
     def _answer(self) -> None:
@@ -204,7 +228,14 @@ class _Link:
             if answered in self._late:
                 self._late.discard(answered)
                 time.sleep(self._proxy.delay)
+            if self._peer is Peer.SERVER and self._proxy.lag:
+                time.sleep(self._proxy.lag)
+            self._wait_while_muted()
             self._client.sendall(message)
+
+    def _wait_while_muted(self) -> None:
+        while self._peer in self._proxy.muted and not self._ended:
+            time.sleep(_POLL_SECONDS)
 
 
 def _command(message: bytes) -> tuple[str, int]:

@@ -8,10 +8,9 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
-from mongodb_session_manager import MongoDBSessionManagerFactory
-
 from ..dependencies import Factory
 from ..models import Health
+from ..stores.session_factory import SessionFactory
 
 __all__ = ["pool_stats", "router"]
 
@@ -46,7 +45,7 @@ async def livez() -> dict[str, str]:
     return {"status": "alive"}
 
 
-async def pool_stats(factory: MongoDBSessionManagerFactory) -> dict[str, Any]:
+async def pool_stats(factory: SessionFactory) -> dict[str, Any]:
     """The connection pool in figures that anybody may read."""
     try:
         async with asyncio.timeout(_PATIENCE):

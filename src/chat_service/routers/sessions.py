@@ -7,12 +7,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from mongodb_session_manager import MongoDBSessionManagerFactory, SessionSummary
+from mongodb_session_manager import SessionSummary
 
 from ..agent import AGENT_ID
 from ..dependencies import Factory, NamedSession
 from ..exceptions import InvalidRequest, UnknownSession
 from ..models import MessageList, MessageView, NewSession, SessionDetail, SessionList, SessionView
+from ..stores.session_factory import SessionFactory
 
 __all__ = ["router"]
 
@@ -70,7 +71,7 @@ async def delete_session(session_id: NamedSession, factory: Factory) -> None:
         raise UnknownSession
 
 
-async def _known(session_id: str, factory: MongoDBSessionManagerFactory) -> SessionSummary:
+async def _known(session_id: str, factory: SessionFactory) -> SessionSummary:
     summary: SessionSummary | None = await factory.sessions.aio.get(session_id)
     if summary is None:
         raise UnknownSession
@@ -82,8 +83,6 @@ def _total(summary: SessionSummary) -> int:
     return agent.message_count if agent else 0
 
 
-async def _messages(
-    session_id: str, factory: MongoDBSessionManagerFactory, offset: int, limit: int
-) -> list[MessageView]:
+async def _messages(session_id: str, factory: SessionFactory, offset: int, limit: int) -> list[MessageView]:
     stored = await factory.sessions.aio.messages(session_id, AGENT_ID, limit=limit, offset=offset)
     return [MessageView.of(message, session_id) for message in stored]

@@ -1,0 +1,1 @@
+"""Session stores of the service beside the library's own: PostgreSQL."""

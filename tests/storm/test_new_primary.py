@@ -1,0 +1,111 @@
+"""A primary that has just been elected does not know yet what a majority holds."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from pymongo.errors import PyMongoError
+
+from mongodb_session_manager import MongoDBSessionManagerFactory
+from mongodb_session_manager.errors import SessionBusyError, SessionConflictError, SessionNotFoundError
+from tests.faults.proxy import Peer
+from tests.faults.turns import lines, turn
+from tests.faults.workers import Place, started, turn_taker
+from tests.storm.checker import Findings, read_session
+from tests.storm.servers import ReplicaSet, stopped
+
+SERVERS = frozenset({Peer.SERVER})
+
+
+@pytest.fixture(scope="module")
+def replica_set(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReplicaSet]:
+    with ReplicaSet(tmp_path_factory.mktemp("new_primary")) as servers:
+        yield servers
+
+
+@pytest.fixture
+def servers(replica_set: ReplicaSet) -> Iterator[ReplicaSet]:
+    """All of them, with nothing between them."""
+    yield replica_set
+    for number, node in enumerate(replica_set.nodes):
+        replica_set.proxies[number].lag = 0.0
+        if node.pid is None:
+            replica_set.restart(number)
+
+
+@contextmanager
+def opened(servers: ReplicaSet, collection: str) -> Iterator[MongoDBSessionManagerFactory]:
+    """A factory that is connected, and whose driver retries nothing and waits 2.5 seconds for an answer."""
+    options: dict[str, Any] = {"retryWrites": False, "socketTimeoutMS": 2_500, "appname": "the one under test"}
+    with MongoDBSessionManagerFactory(servers.uri, "tests", collection, **options) as factory:
+        turn(factory.create_session_manager("warm"), "warm")()
+        yield factory
+
+
+@pytest.mark.xfail(raises=SessionConflictError, reason="the read that decides may be older than what is expected")
+def test_a_turn_in_doubt_there_is_not_refused_for_a_writer_that_never_was(servers: ReplicaSet) -> None:
+    """What it wrote before is on a majority, which the new primary only learns by its first own write."""
+    first = servers.primary()
+    second, third = (number for number in range(3) if number != first)
+    proxies = servers.proxies
+    healed = threading.Timer(7, lambda: setattr(proxies[second], "muted", frozenset()))
+
+    with opened(servers, "in_doubt") as factory, stopped(servers, third):
+        # The second holds each write, and is told 0.3 seconds later that a majority does.
+        proxies[first].lag = 0.3
+
+        def lose_the_first() -> None:
+            proxies[first].muted = proxies[second].muted = SERVERS
+            servers.kill(first)
+            pid = servers.nodes[third].pid
+            assert pid is not None
+            os.kill(pid, signal.SIGCONT)
+            healed.start()
+
+        made = turn(factory.create_session_manager("s"), "w", lose_the_first)
+        try:
+            made()
+        except PyMongoError:
+            pass
+        finally:
+            healed.cancel()
+            proxies[second].muted = proxies[first].muted = frozenset()
+        servers.primary()
+        made.model.calls.clear()
+        made.model.script = ["fine"]
+        made.agent("again")
+
+        assert made.tool_runs == ["w"]
+        assert read_session(factory, "s", Findings())[-2:] == ["prompt again", "fine"]
+
+
+@pytest.mark.xfail(raises=SessionNotFoundError, reason="a load reads what may still be taken back")
+def test_a_session_whose_creation_was_taken_back_can_be_written_by_who_saw_it(servers: ReplicaSet) -> None:
+    place = Place(servers.uri, "tests", "taken_back")
+    first = servers.primary()
+    with opened(servers, "taken_back") as factory, started(turn_taker, place, "s") as creator:
+        assert creator.answer() == "ready"
+        servers.proxies[first].muted = SERVERS
+        creator.send("first")
+        with servers.nodes[first].client() as client:
+            while client["tests"]["taken_back"].find_one({"_id": "s"}) is None:
+                time.sleep(0.005)
+        made = turn(factory.create_session_manager("s", turn_timeout=0.1), "second")
+        os.kill(creator.pid, signal.SIGKILL)
+        creator.killed()
+        servers.kill(first)
+        servers.primary()
+        servers.proxies[first].muted = frozenset()
+
+        try:
+            made()
+        except (SessionBusyError, SessionConflictError, PyMongoError):
+            turn(factory.create_session_manager("s", turn_timeout=0.1), "second")()
+        assert read_session(factory, "s", Findings()) == lines("second")
