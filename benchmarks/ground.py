@@ -8,7 +8,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -65,27 +65,28 @@ def open_ground(uri: str | None, *, quick: bool = False, rounds: int | None = No
         quick: Whether everything is small.
         rounds: How often a turn is timed, instead of as often as it takes.
     """
-    with tempfile.TemporaryDirectory() as folder, _server(uri, Path(folder)) as address:
+    with ExitStack() as opened:
+        folder = Path(opened.enter_context(tempfile.TemporaryDirectory()))
+        address = opened.enter_context(_server(uri, folder))
         commands = Commands()
-        with MongoClient[Any](address, event_listeners=[commands]) as near:
-            near.admin.command("ping")
-            host, port = near.address or ("", 0)
-            with delayed(host, port, DELAY) as far_port:
-                there = f"mongodb://127.0.0.1:{far_port}/?directConnection=true"
-                with MongoClient[Any](there, event_listeners=[commands]) as far:
-                    database = f"bench_{uuid.uuid4().hex[:8]}"
-                    files = Path(folder, "files")
-                    files.mkdir()
-                    yield Ground(
-                        address,
-                        MongoDBSessionManagerFactory(client=near, database_name=database, collection_name="sessions"),
-                        MongoDBSessionManagerFactory(client=far, database_name=database, collection_name="sessions"),
-                        commands,
-                        files,
-                        quick,
-                        rounds or (5 if quick else 200),
-                    )
-                    near.drop_database(database)
+        near = opened.enter_context(MongoClient[Any](address, event_listeners=[commands]))
+        near.admin.command("ping")
+        host, port = near.address or ("", 0)
+        there = f"mongodb://127.0.0.1:{opened.enter_context(delayed(host, port, DELAY))}/?directConnection=true"
+        far = opened.enter_context(MongoClient[Any](there, event_listeners=[commands]))
+        database = f"bench_{uuid.uuid4().hex[:8]}"
+        opened.callback(near.drop_database, database)
+        files = folder / "files"
+        files.mkdir()
+        yield Ground(
+            address,
+            MongoDBSessionManagerFactory(client=near, database_name=database, collection_name="sessions"),
+            MongoDBSessionManagerFactory(client=far, database_name=database, collection_name="sessions"),
+            commands,
+            files,
+            quick,
+            rounds or (5 if quick else 200),
+        )
 
 
 @contextmanager

@@ -24,6 +24,10 @@ __all__ = ["ReplicaSet", "Servers", "Standalone", "Takeover", "step_down", "stop
 
 _HOST = "127.0.0.1"
 _START_SECONDS = 60.0
+_POLL_SECONDS = 0.02
+_PRIMARY = 1
+"""In a server's account of itself."""
+
 
 _DRIVER_OPTIONS = "socketTimeoutMS=4000&connectTimeoutMS=2000&heartbeatFrequencyMS=1000&minPoolSize=1&maxPoolSize=20"
 """With the driver's own time-outs it takes half a minute to notice that nothing comes from a server any more."""
@@ -66,6 +70,9 @@ class Servers(Protocol):
     def restart(self, number: int) -> None:
         """Start it again; returns when it serves."""
 
+    def settle(self, seconds: float) -> None:
+        """Wait until every other node copies from one, but no longer than this: one that has just come back may not."""
+
     def took_over(self, number: int) -> Takeover | None:
         """When this node became the one that takes writes, by its own account; ``None`` while it is becoming it."""
 
@@ -100,6 +107,17 @@ class ReplicaSet(EmbeddedReplicaSet):
             return None
         dates = metrics["newTermStartDate"], metrics["wMajorityWriteAvailabilityDate"]
         return Takeover(*(_on_the_monotonic_clock(date.replace(tzinfo=UTC).timestamp()) for date in dates))
+
+    def settle(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while not all(self._follows_one(number) for number in range(len(self.nodes))) and time.monotonic() < deadline:
+            time.sleep(_POLL_SECONDS)
+
+    def _follows_one(self, number: int) -> bool:
+        with contextlib.suppress(EmbeddedMongoDBError), self.nodes[number].client() as client:
+            status = client.admin.command("replSetGetStatus")
+            return bool(status["myState"] == _PRIMARY or status["syncSourceHost"])
+        return False
 
     def _hosts(self) -> list[str]:
         if not self.proxies:
@@ -153,6 +171,9 @@ class Standalone:
 
     def restart(self, number: int) -> None:
         self._launch(self.nodes[number].port)
+
+    def settle(self, seconds: float) -> None:
+        """There is nobody to wait for."""
 
     def took_over(self, number: int) -> Takeover | None:
         return self._since

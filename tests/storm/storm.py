@@ -36,6 +36,8 @@ _SLACK = 1.5
 """Seconds that a loaded machine adds to a lease."""
 
 _RECOVERY_SECONDS = 30.0
+_OUTAGE_SECONDS = 180.0
+_SETTLING_SECONDS = 10.0
 _POLL_SECONDS = 0.02
 _OWN_SESSIONS = 3
 _SESSION_SECONDS = 20.0
@@ -110,6 +112,7 @@ class Storm:
         self._factory = MongoDBSessionManagerFactory(
             client=self._client, database_name=_DATABASE, collection_name=_COLLECTION
         )
+        self.servers.settle(_SETTLING_SECONDS)
         self._running = [self._start(number) for number in range(self.applications)]
         self._await_recovery(time.monotonic())
         return self
@@ -141,6 +144,7 @@ class Storm:
         self._await_recovery(happened.healed)
         happened.recovered = time.monotonic() - happened.healed
         self._note_takeover(happened)
+        self.servers.settle(_SETTLING_SECONDS)
         self.check()
         return happened
 
@@ -175,8 +179,7 @@ class Storm:
         """Wait for the first turn that is acknowledged, or begun and acknowledged, after a moment."""
         after = happened.struck if after is None else after
         since = len(self.ledger.acknowledged())
-        deadline = time.monotonic() + _RECOVERY_SECONDS
-        while time.monotonic() < deadline:
+        while self._in_time(after):
             ends = [
                 each.ended
                 for each in self.ledger.acknowledged(max(0, since - 100))
@@ -192,9 +195,8 @@ class Storm:
     def _await_recovery(self, healed: float) -> None:
         """Wait until every application has stored a turn that it began afterwards."""
         since = len(self.ledger.acknowledged())
-        deadline = time.monotonic() + _RECOVERY_SECONDS
         waiting = {running.name: running for running in self._running}
-        while waiting and time.monotonic() < deadline:
+        while waiting and self._in_time(healed):
             time.sleep(_POLL_SECONDS)
             self.ledger.refresh()
             for each in self.ledger.acknowledged(since):
@@ -205,6 +207,15 @@ class Storm:
                     self.found.add("application ended", f"{name} by itself, in round {len(self.rounds)}")
         for name in waiting:
             self.found.add("not recovered", f"{name}, in round {len(self.rounds)}")
+
+    def _in_time(self, begun: float) -> bool:
+        """Whether what began then may still last: for as long as the servers themselves cannot store, and a while."""
+        lasted = time.monotonic() - begun
+        if lasted < _RECOVERY_SECONDS:
+            return True
+        takeover = self.servers.took_over(self.servers.primary()) if lasted < _OUTAGE_SECONDS else None
+        lacks_majority = takeover is None or takeover.writable > time.monotonic() - _RECOVERY_SECONDS
+        return lasted < _OUTAGE_SECONDS and lacks_majority
 
     # What must be true
 

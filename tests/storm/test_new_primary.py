@@ -7,11 +7,11 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, suppress
 
 import pytest
 from pymongo.errors import PyMongoError
+from strands.types.exceptions import EventLoopException
 
 from mongodb_session_manager import MongoDBSessionManagerFactory
 from mongodb_session_manager.errors import SessionBusyError, SessionConflictError, SessionNotFoundError
@@ -42,11 +42,24 @@ def servers(replica_set: ReplicaSet) -> Iterator[ReplicaSet]:
 
 @contextmanager
 def opened(servers: ReplicaSet, collection: str) -> Iterator[MongoDBSessionManagerFactory]:
-    """A factory that is connected, and whose driver retries nothing and waits 2.5 seconds for an answer."""
-    options: dict[str, Any] = {"retryWrites": False, "socketTimeoutMS": 2_500, "appname": "the one under test"}
-    with MongoDBSessionManagerFactory(servers.uri, "tests", collection, **options) as factory:
+    """A factory that is connected, and whose driver retries nothing."""
+    with MongoDBSessionManagerFactory(servers.uri, "tests", collection, retryWrites=False) as factory:
         turn(factory.create_session_manager("warm"), "warm")()
         yield factory
+
+
+def stored_at_last(factory: MongoDBSessionManagerFactory) -> list[str]:
+    """What a turn left that was taken as soon as one could be."""
+    deadline = time.monotonic() + 20
+    for attempt in range(1_000):
+        try:
+            turn(factory.create_session_manager("s", turn_timeout=0.1), f"at last {attempt}")()
+        except (SessionBusyError, SessionConflictError, PyMongoError):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        else:
+            return lines(f"at last {attempt}")
+    raise AssertionError
 
 
 @pytest.mark.xfail(raises=SessionConflictError, reason="the read that decides may be older than what is expected")
@@ -55,7 +68,7 @@ def test_a_turn_in_doubt_there_is_not_refused_for_a_writer_that_never_was(server
     first = servers.primary()
     second, third = (number for number in range(3) if number != first)
     proxies = servers.proxies
-    healed = threading.Timer(7, lambda: setattr(proxies[second], "muted", frozenset()))
+    healed = threading.Timer(9, lambda: setattr(proxies[second], "muted", frozenset()))
 
     with opened(servers, "in_doubt") as factory, stopped(servers, third):
         # The second holds each write, and is told 0.3 seconds later that a majority does.
@@ -71,19 +84,13 @@ def test_a_turn_in_doubt_there_is_not_refused_for_a_writer_that_never_was(server
 
         made = turn(factory.create_session_manager("s"), "w", lose_the_first)
         try:
-            made()
-        except PyMongoError:
-            pass
+            with suppress(PyMongoError, EventLoopException):
+                made()
         finally:
             healed.cancel()
             proxies[second].muted = proxies[first].muted = frozenset()
-        servers.primary()
-        made.model.calls.clear()
-        made.model.script = ["fine"]
-        made.agent("again")
-
         assert made.tool_runs == ["w"]
-        assert read_session(factory, "s", Findings())[-2:] == ["prompt again", "fine"]
+        assert stored_at_last(factory) == read_session(factory, "s", Findings())[-4:]
 
 
 @pytest.mark.xfail(raises=SessionNotFoundError, reason="a load reads what may still be taken back")
@@ -104,8 +111,6 @@ def test_a_session_whose_creation_was_taken_back_can_be_written_by_who_saw_it(se
         servers.primary()
         servers.proxies[first].muted = frozenset()
 
-        try:
+        with suppress(SessionBusyError, SessionConflictError, PyMongoError):
             made()
-        except (SessionBusyError, SessionConflictError, PyMongoError):
-            turn(factory.create_session_manager("s", turn_timeout=0.1), "second")()
-        assert read_session(factory, "s", Findings()) == lines("second")
+        assert stored_at_last(factory) == read_session(factory, "s", Findings())[-4:]

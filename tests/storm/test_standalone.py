@@ -20,12 +20,14 @@ def storm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storm]:
 
 @pytest.mark.parametrize("fault", [KILL_PRIMARY, KILL_APPLICATION, *OTHERS_ALONE])
 def test_nothing_acknowledged_is_lost_doubled_or_torn_when(storm: Storm, fault: str) -> None:
+    storm.found.problems.clear()
     storm.strike(fault)
 
     assert storm.found.problems == {}
 
 
 def test_when_all_is_over_every_session_is_whole_and_free(storm: Storm) -> None:
+    storm.found.problems.clear()
     storm.finish()
 
     assert storm.found.problems == {}
