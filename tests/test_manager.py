@@ -424,6 +424,7 @@ def test_who_a_session_belongs_to_is_stored_when_it_is_made_and_not_later(
     assert (document["application_name"], document["owner"], document["title"]) == ("shop", "ann", "Shoes")
     assert document["created_at"] == created_at
     assert (first.application_name, later.application_name) == ("shop", "bank")
+    assert (first.owner, later.owner) == ("ann", "ann")
 
 
 @pytest.mark.parametrize(

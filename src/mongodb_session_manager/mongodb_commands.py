@@ -108,6 +108,7 @@ def load_projection(addresses: list[str], *, graph: bool = False, window: Window
     return {
         "_id": 0,
         "created_at": 1,
+        "owner": 1,
         "document_bytes": {"$bsonSize": "$$ROOT"},
         "gone": GONE,
         **{
@@ -238,6 +239,7 @@ def loaded_agent(document: Mapping[str, Any] | None, addresses: list[str], agent
         at=tail,
         found=True,
         created_at=documents.aware(created_at) if isinstance(created_at, datetime) else None,
+        session_owner=document.get("owner"),
         data=agent["data"] if _has_data(agent) else None,
         dates={name: agent[name] for name in ("created_at", "updated_at") if name in agent},
         revision=agent.get("revision"),

@@ -119,6 +119,11 @@ class SessionManager(TurnLifecycle):
         """The awaitable form of every method that does I/O."""
         return Awaitables(self, self._background, _AWAITABLE)
 
+    @property
+    def owner(self) -> str | None:
+        """Whose the session is: as stored, once it is loaded, or as given for a new one."""
+        return self.unit_of_work.owner
+
     # Metadata and feedback: single updates outside turns, allowed while one runs
 
     @hooked("_metadata_hooks", "update", "metadata")

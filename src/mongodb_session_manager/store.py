@@ -39,6 +39,7 @@ class LoadedAgent:
         found: Whether the session exists at all, with this agent or without.
         remains: The session reads as absent, but an expired or half-deleted document still lies under its id.
         created_at: When the session was created; tells it from a later one under the same id.
+        session_owner: Whose the session is, ``None`` when nobody is named.
         data: ``agent_data`` (of a graph: ``{"state": …}``) as stored, ``None`` when there is no such agent.
         dates: ``created_at`` and ``updated_at`` of the agent.
         revision: The token that the last flush left, ``None`` before the first.
@@ -53,6 +54,7 @@ class LoadedAgent:
     found: bool = False
     remains: bool = False
     created_at: datetime | None = None
+    session_owner: str | None = None
     data: dict[str, Any] | None = None
     dates: dict[str, Any] = field(default_factory=dict)
     revision: str | None = None

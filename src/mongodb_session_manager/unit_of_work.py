@@ -38,6 +38,7 @@ class UnitOfWork(SessionRepository):
         session_id: The only session that this serves.
         found: Whether the session was ever seen in the database by this object; from then on it is not created again.
         created_at: When it was created, which tells it from a later one under its id; ``None`` while that is unknown.
+        owner: Whose the session is: as stored, or what a new one starts with.
         write_through: What to do after a write from outside; by default it is flushed.
     """
 
@@ -67,6 +68,7 @@ class UnitOfWork(SessionRepository):
         self.found = False
         self.write_through: Callable[[Record], None] = self.flush
         self.created_at: datetime | None = None
+        self.owner: str | None = self.session_fields.get("owner")
         self._records: dict[tuple[Part, str], Record] = {}
         self._lock = threading.Lock()
         self._here = threading.local()
@@ -113,6 +115,7 @@ class UnitOfWork(SessionRepository):
         if loaded.found:
             self.found = True
             self.created_at = self.created_at or loaded.created_at
+            self.owner = loaded.session_owner
 
     def seen(self, created_at: datetime | None = None) -> None:
         """The session exists: something of it was written or read beside a turn."""

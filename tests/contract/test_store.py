@@ -121,6 +121,13 @@ def test_the_first_commit_creates_the_session(place: Place) -> None:
     assert committed.created_at == loaded.created_at == summary.created_at > began
 
 
+@pytest.mark.parametrize("owner", [None, "", "ann", "\0"])
+def test_a_load_tells_whose_the_session_is(place: Place, owner: str | None) -> None:
+    place.sessions.create("s", owner=owner)
+
+    assert place.store.load("s", "default").session_owner == owner
+
+
 def test_a_commit_into_a_session_that_was_created_meanwhile_adds_the_agent(place: Place) -> None:
     loaded = place.store.load("s", "default")
     made = place.sessions.create("s", title="first", metadata={"a": 1})

@@ -70,6 +70,7 @@ def loaded_agent(row: Mapping[str, Any] | None, part: Part, agent_id: str) -> Lo
         at=Place(part, agent_id, count),
         found=True,
         created_at=row["session_created_at"],
+        session_owner=row["session_owner"] and as_id(row["session_owner"]),
         data=row["data"],
         dates={name: row[name] for name in _DATES if row[name] is not None},
         revision=row["revision"],
