@@ -26,7 +26,7 @@ from pymongo import ReadPreference
 from .codec import encode, size
 from .errors import SessionError
 from .large_values import put_back, take_out
-from .mongodb_collection import Sessions, prepare_archive
+from .mongodb_collection import Sessions, in_time, prepare_archive
 from .mongodb_commands import (
     GONE,
     Spill,
@@ -48,7 +48,7 @@ _LARGEST_PART = 12 * 1024 * 1024
 _MOST_IDS = 100_000
 """In one command."""
 
-_LARGEST_TAIL = 256 * 1024
+_LARGEST_TAIL = 128 * 1024
 _LARGEST_TAIL_OF_MANY = 64 * 1024
 _MANY = 4 * 1024 * 1024
 """Bytes of messages that the document holds for one agent; less when the document as a whole is large."""
@@ -173,12 +173,14 @@ class Archive:
         """
         projection = load_projection(places, graph=graph, window=window)
         try:
-            document = found or self._sessions.find_one({"_id": session_id}, projection)
-            return self._read(session_id, agent_id, places, document)
+            return self._read(session_id, agent_id, places, found or self._document(session_id, projection))
         except _Missing:
             # Redacted or deleted since the document was read: what it lists now is there.
-            document = self._sessions.find_one({"_id": session_id}, projection)
-            return self._read(session_id, agent_id, places, document)
+            return self._read(session_id, agent_id, places, self._document(session_id, projection))
+
+    def _document(self, session_id: str, projection: Mapping[str, Any]) -> dict[str, Any] | None:
+        with in_time(self._sessions):
+            return self._sessions.find_one({"_id": session_id}, projection)
 
     def _read(
         self, session_id: str, agent_id: str, places: list[str], document: Mapping[str, Any] | None
@@ -186,7 +188,8 @@ class Archive:
         """Complete what a command with a :func:`load_projection` returned."""
         agent, read = loaded_agent(document, places, agent_id)
         if read.references:
-            buckets = self._find([reference["id"] for reference in read.references], session_id)
+            taken = sum(reference["bytes"] for reference in read.references)
+            buckets = self._find([reference["id"] for reference in read.references], session_id, taken)
             agent.messages[:0] = [
                 bucket["messages"][position - bucket["first"]]
                 for reference in read.references
@@ -201,18 +204,21 @@ class Archive:
         external = [message for message in messages if "external" in message]
         if not external:
             return
-        ids = {id_ for message in external for taken in message["external"] for id_ in taken["ids"]}
-        found = self._find(ids, session_id)
+        wanted = [taken for message in external for taken in message["external"]]
+        ids = {id_ for taken in wanted for id_ in taken["ids"]}
+        found = self._find(ids, session_id, sum(taken["bytes"] for taken in wanted))
         for message in external:
             put_back(message, [(taken["path"], _value(taken["ids"], found)) for taken in message["external"]])
 
-    def _find(self, ids: Iterable[ObjectId], session_id: str) -> dict[ObjectId, dict[str, Any]]:
+    def _find(self, ids: Iterable[ObjectId], session_id: str, taken: int) -> dict[ObjectId, dict[str, Any]]:
+        """Documents of the archive by their ids, ``taken`` bytes in all."""
         wanted = set(ids)
-        found = {each["_id"]: each for each in self.collection.find({"_id": {"$in": list(wanted)}})}
-        if missing := wanted - found.keys():
-            # A secondary may not have them yet.
-            primary = self.collection.with_options(read_preference=ReadPreference.PRIMARY)
-            found |= {each["_id"]: each for each in primary.find({"_id": {"$in": list(missing)}})}
+        with in_time(self.collection, taken):
+            found = {each["_id"]: each for each in self.collection.find({"_id": {"$in": list(wanted)}})}
+            if missing := wanted - found.keys():
+                # A secondary may not have them yet.
+                primary = self.collection.with_options(read_preference=ReadPreference.PRIMARY)
+                found |= {each["_id"]: each for each in primary.find({"_id": {"$in": list(missing)}})}
         if missing := wanted - found.keys():
             raise _Missing(
                 f"session {session_id!r} lists {len(missing)} documents of {self.collection.name!r} that are not there:"

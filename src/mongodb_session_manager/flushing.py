@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 import weakref
+from collections.abc import Callable
 from functools import partial
 
 from strands import Agent
@@ -18,6 +20,10 @@ from .unit_of_work import UnitOfWork
 __all__ = ["Flushing"]
 
 logger = logging.getLogger(__name__)
+
+_PATIENCE = 5.0
+_MOMENT = 0.25
+"""Seconds that an invocation waits for a database that cannot be reached, and for one more attempt to end the turn."""
 
 _RESEND_SECONDS = 1.0
 """Between attempts to store what is held during an outage."""
@@ -45,14 +51,31 @@ class Flushing:
         """
         if record in self._held and record.turn_open and not how.get("release"):
             return  # it would only make the model wait for what the background tries anyway
+        began = time.monotonic()
         try:
-            await self.background.run(partial(self._unit.flush, record, **how))
+            await self._in_time(record, partial(self._unit.flush, record, **how))
+            record.outage = None
         except self._outages as error:
             if self._options.on_outage == "raise":
+                record.outage = record.outage or (began, error)
                 raise
             self._hold(agent, record, error)
         finally:
             self.settle(agent, record)
+
+    async def _in_time(self, record: Record, flush: Callable[[], None]) -> None:
+        """Flush; where the caller has waited for an outage already, go on in the background after a moment."""
+        if record.outage is None:
+            await self.background.run(flush)
+            return
+        since, error = record.outage
+        try:
+            async with asyncio.timeout(max(_MOMENT, since + _PATIENCE - time.monotonic())) as limit:
+                await self.background.run(flush)
+        except TimeoutError:
+            if limit.expired():
+                raise error from None
+            raise
 
     def here(self, agent: LocalAgent | None, record: Record, **how: bool) -> None:
         """Flush in this thread, which waits."""

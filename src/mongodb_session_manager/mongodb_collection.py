@@ -6,9 +6,10 @@ import os
 import threading
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, TypeAlias
 
+import pymongo
 from bson.codec_options import CodecOptions
 from pymongo import IndexModel, MongoClient, ReadPreference, WriteConcern
 from pymongo.collection import Collection
@@ -18,7 +19,22 @@ from pymongo.read_concern import ReadConcern
 from .background import Background
 from .mongodb_connection_pool import check_server, check_write_concern
 
-__all__ = ["Sessions", "background_of", "max_concurrency", "noted", "open_collection", "prepare", "prepare_archive"]
+__all__ = [
+    "Sessions",
+    "background_of",
+    "in_time",
+    "is_electing",
+    "max_concurrency",
+    "noted",
+    "open_collection",
+    "patience",
+    "prepare",
+    "prepare_archive",
+]
+
+_PATIENCE = 5.0
+_SLOWEST = 1_000_000
+"""Bytes a second of the slowest network on which large messages are stored."""
 
 _EXISTS_OTHERWISE = {85, 86}
 """IndexOptionsConflict and IndexKeySpecsConflict."""
@@ -131,6 +147,35 @@ def max_concurrency(client: MongoClient[Any]) -> int:
 def background_of(client: MongoClient[Any]) -> Background:
     """The threads that all session managers on a client share."""
     return Background.of(client, max_concurrency(client))
+
+
+def patience(client: MongoClient[Any], size: int = 0) -> float:
+    """Seconds that a call may take: five, or as long as the client looks for a server, or its own ``timeoutMS``.
+
+    Args:
+        client: Whose options count.
+        size: Bytes that travel, which may take longer.
+    """
+    options = client.options
+    seconds = options.timeout if options.timeout is not None else max(_PATIENCE, options.server_selection_timeout)
+    return float(seconds + size / _SLOWEST)
+
+
+def in_time(collection: Sessions, size: int = 0, *, seconds: float | None = None) -> AbstractContextManager[None]:
+    """Give up on commands that take longer than :func:`patience`, or so many seconds: a server may be mute.
+
+    Where no server is known the driver's own time to look for one counts, which this would replace.
+    """
+    client = collection.database.client
+    if not client.topology_description.has_writable_server():
+        return nullcontext()
+    return pymongo.timeout(patience(client, size) if seconds is None else seconds)
+
+
+def is_electing(client: MongoClient[Any]) -> bool:
+    """Whether there is no primary now but there are members that can elect one; sends nothing."""
+    known = client.topology_description
+    return known.topology_type_name == "ReplicaSetNoPrimary" and known.has_readable_server(ReadPreference.SECONDARY)
 
 
 @contextmanager

@@ -34,7 +34,7 @@ from .errors import (
     SessionTooLargeError,
 )
 from .large_values import LARGEST_MESSAGE
-from .mongodb_collection import max_concurrency, noted, open_collection, prepare
+from .mongodb_collection import in_time, is_electing, max_concurrency, noted, open_collection, patience, prepare
 from .mongodb_commands import (
     TOO_LARGE,
     Tail,
@@ -58,6 +58,14 @@ _IN_DOUBT = (AutoReconnect, WriteConcernError, ExecutionTimeout)
 _ATTEMPTS = 4
 _PAUSE = 0.1
 """Seconds more before each look, so that a majority can catch up with a primary."""
+
+_MOMENT = 0.5
+"""Seconds without which another attempt is not worth while."""
+
+_ELECTIONS = 3
+"""How many times as long a write may take while the members of a replica set elect a primary."""
+
+_NOT_A_REPLICA_SET = 123
 
 
 class MongoDBSessionStore:
@@ -121,7 +129,8 @@ class MongoDBSessionStore:
         valid_session_id(session_id)
         with noted(session_id):
             if commit.remains:
-                self.archive.finish_deletion(session_id)
+                with in_time(self.collection):
+                    self.archive.finish_deletion(session_id)
             made = Made()
             try:
                 if any("message" in fields for fields in commit.changes.values()):
@@ -140,22 +149,24 @@ class MongoDBSessionStore:
 
     def _append(self, session_id: str, commit: Commit, turn_timeout: float, made: Made) -> Committed:
         created_at = None
-        if commit.create and sum(map(size, commit.messages)) > LARGEST_MESSAGE:
-            commit, created_at = self._created(session_id, commit)
         tail: Tail = commit.at
-        messages = [self.archive.take_out(session_id, commit, message, made) for message in commit.messages]
-        commit = replace(commit, messages=messages)
-        added = sum(map(size, messages))
-        spill = None
-        after = replace(
-            tail,
-            size=(tail.size or 0) + len(messages) if commit.part == "agents" else tail.size,
-            bytes=tail.bytes + added,
-            document_bytes=tail.document_bytes + added,
-        )
-        full = messages and after.bytes > room_for(tail)
-        if full and (spilled := self.archive.spill(session_id, commit, messages, made)):
-            spill, after = spilled
+        weight = sum(map(size, commit.messages))
+        with in_time(self.collection, weight):
+            if commit.create and weight > LARGEST_MESSAGE:
+                commit, created_at = self._created(session_id, commit)
+            messages = [self.archive.take_out(session_id, commit, message, made) for message in commit.messages]
+            commit = replace(commit, messages=messages)
+            added = sum(map(size, messages))
+            spill = None
+            after = replace(
+                tail,
+                size=(tail.size or 0) + len(messages) if commit.part == "agents" else tail.size,
+                bytes=tail.bytes + added,
+                document_bytes=tail.document_bytes + added,
+            )
+            full = messages and after.bytes > room_for(tail)
+            if full and (spilled := self.archive.spill(session_id, commit, messages, made)):
+                spill, after = spilled
         condition = commit_filter(session_id, commit, turn_timeout)
         update = commit_update(session_id, commit, spill)
         found = self._apply(session_id, commit, condition, update, turn_timeout)
@@ -179,12 +190,13 @@ class MongoDBSessionStore:
         """Replace messages. The turn is held until the archive has followed, so that nobody changes it meanwhile."""
         tail: Tail = commit.at
         positions = [position for position in commit.changes if position < tail.archived]
-        stamps = self.archive.stamps(session_id, tail.address, positions) if positions else {}
-        there = self.archive.of_agent(session_id, commit.agent_id)
-        changes = {
-            position: self.archive.take_out(session_id, commit, fields, made)
-            for position, fields in commit.changes.items()
-        }
+        with in_time(self.collection, sum(map(size, commit.changes.values()))):
+            stamps = self.archive.stamps(session_id, tail.address, positions) if positions else {}
+            there = self.archive.of_agent(session_id, commit.agent_id)
+            changes = {
+                position: self.archive.take_out(session_id, commit, fields, made)
+                for position, fields in commit.changes.items()
+            }
         stored = {position: fields for position, fields in changes.items() if position >= tail.archived}
         archived = {position: fields for position, fields in changes.items() if position < tail.archived}
         # Sent again after a doubt, the first step may find the last one done.
@@ -192,10 +204,11 @@ class MongoDBSessionStore:
         held = replace(commit, changes=stored, holds=True, revision=revision)
         condition = commit_filter(session_id, held, turn_timeout)
         self._apply(session_id, held, condition, commit_update(session_id, held), turn_timeout, commit.revision)
-        if archived and not self.archive.rewrite(archived, stamps):
-            self._applied(session_id, commit, set(), turn_timeout, None)
-            raise _conflict(session_id, commit)
-        self.archive.discard(session_id, there)
+        with in_time(self.collection):
+            if archived and not self.archive.rewrite(archived, stamps):
+                self._applied(session_id, commit, set(), turn_timeout, None)
+                raise _conflict(session_id, commit)
+            self.archive.discard(session_id, there)
         if not commit.holds:
             release = replace(held, expected=held.revision, revision=commit.revision, holds=False, changes={})
             self._append(session_id, release, turn_timeout, made)
@@ -225,9 +238,11 @@ class MongoDBSessionStore:
             Whether it created the session; after a doubt, how the agent is kept now.
         """
         doubt: PyMongoError | None = None
+        began = time.monotonic()
         for attempt in range(_ATTEMPTS):
             try:
-                result = self.collection.update_one(condition, update, upsert=commit.create)
+                with in_time(self.collection, seconds=max(_MOMENT, self._left(began))):
+                    result = self.collection.update_one(condition, update, upsert=commit.create)
                 if result.upserted_id is not None or result.matched_count:
                     return result.upserted_id is not None
             except DuplicateKeyError:
@@ -235,14 +250,23 @@ class MongoDBSessionStore:
             except _IN_DOUBT as error:
                 doubt = error
                 time.sleep(attempt * _PAUSE)
+            if doubt and self._left(began) < _MOMENT:
+                break  # What is in doubt is sent again before anything else of this agent.
             try:
-                if applied := self._applied(
-                    session_id, commit, {commit.revision, done or commit.revision}, turn_timeout, doubt
-                ):
+                with in_time(self.collection, seconds=max(_MOMENT, self._left(began))):
+                    applied = self._applied(
+                        session_id, commit, {commit.revision, done or commit.revision}, turn_timeout, doubt
+                    )
+                if applied:
                     return applied
             except SessionError as error:
                 raise error from doubt
         raise doubt or _conflict(session_id, commit)
+
+    def _left(self, began: float) -> float:
+        """Seconds that are left to a write; more of them as long as a primary is being elected."""
+        seconds = patience(self.client) * (_ELECTIONS if is_electing(self.client) else 1)
+        return began + seconds - time.monotonic()
 
     def _applied(
         self,
@@ -253,12 +277,8 @@ class MongoDBSessionStore:
         doubt: PyMongoError | None,
     ) -> Tail | None:
         """How the agent is kept if the commit is in the database. ``None``: send it again; otherwise it is refused."""
-        # After a doubt only what a majority holds counts; the primary's own copy may still be rolled back.
-        concern = ReadConcern("majority" if doubt else "local")
         try:
-            standing = self.collection.with_options(read_concern=concern).find_one(
-                {"_id": session_id}, standing_projection(commit.at.address)
-            )
+            standing = self._standing(session_id, commit, decides=doubt is not None)
         except PyMongoError as error:
             raise doubt or error from None
         if standing is None or not _is_meant(standing, commit.created_at):
@@ -275,6 +295,23 @@ class MongoDBSessionStore:
             raise _busy(session_id, commit.agent_id, 0.0) if commit.create else _conflict(session_id, commit)
         return None
 
+    def _standing(self, session_id: str, commit: Commit, *, decides: bool) -> dict[str, Any] | None:
+        """What stands in the database. To decide a doubt, what a majority holds and nobody can take back."""
+
+        def read(level: str) -> dict[str, Any] | None:
+            sessions = self.collection.with_options(read_concern=ReadConcern(level))
+            return sessions.find_one({"_id": session_id}, standing_projection(commit.at.address))
+
+        if not decides:
+            return read("local")
+        try:
+            # What a new primary knows of the majority may be from before its election; this makes it ask.
+            return read("linearizable")
+        except OperationFailure as error:
+            if error.code != _NOT_A_REPLICA_SET:
+                raise
+            return read("majority")
+
     def claim(self, session_id: str, claim: Claim, turn_timeout: float) -> LoadedAgent:
         """See :class:`~mongodb_session_manager.SessionStore`. One findAndModify; three more for a new session."""
         tail: Tail = claim.at
@@ -283,10 +320,12 @@ class MongoDBSessionStore:
         condition = claim_filter(session_id, claim, turn_timeout)
         with noted(session_id), self._given_back(session_id, claim):
             for _ in range(_ATTEMPTS):
-                before = self.collection.find_one_and_update(condition, claim_update(claim), projection)
+                with in_time(self.collection):
+                    before = self.collection.find_one_and_update(condition, claim_update(claim), projection)
                 if before is not None:
                     return self.archive.load(session_id, claim.agent_id, places, found=before)
-                standing = self.collection.find_one({"_id": session_id}, standing_projection(tail.address))
+                with in_time(self.collection):
+                    standing = self.collection.find_one({"_id": session_id}, standing_projection(tail.address))
                 if not _is_meant(standing, claim.created_at):
                     if claim.session is None:
                         raise _gone(session_id, claim.agent_id)
@@ -305,16 +344,17 @@ class MongoDBSessionStore:
         except Exception:
             address = claim.at.address
             ours = {"_id": session_id, f"{address}.turn.owner": claim.owner, f"{address}.revision": claim.revision}
-            with suppress(PyMongoError):
+            with suppress(PyMongoError), in_time(self.collection, seconds=_MOMENT):
                 self.collection.update_one(ours, {"$unset": {f"{address}.turn": True}})
             raise
 
     def _create_claimed(self, session_id: str, claim: Claim) -> None:
         """Create the session with the turn taken, unless another writer does so now."""
-        self.archive.finish_deletion(session_id)
+        with in_time(self.collection):
+            self.archive.finish_deletion(session_id)
         update = {**claim_update(claim), "$setOnInsert": new_session(session_id, claim.session or {})}
         absent = {"_id": session_id, f"{claim.at.address}.turn": {"$exists": False}}
-        with suppress(DuplicateKeyError):
+        with suppress(DuplicateKeyError), in_time(self.collection):
             self.collection.update_one(absent, update, upsert=True)
 
     def renew(self, session_id: str, at: Tail, owner: str) -> bool:

@@ -59,6 +59,7 @@ class Record:
         direct_call: Whether a tool called by hand may be about to be recorded.
         failure: What ended the turn, to be raised when the application's hooks have run.
         stored_form: What is stored in the place of a message.
+        outage: Since when the running invocation knows that the database cannot be reached, and the error.
         unreported: Why what was held during an outage was refused in the end, for whoever uses the agent next.
         default_conversation_state: Stands in where an older writer stored none.
         last_event: When the agent was last heard of, on the monotonic clock.
@@ -91,6 +92,7 @@ class Record:
         self.direct_call = False
         self.failure: Exception | None = None
         self.unreported: Exception | None = None
+        self.outage: tuple[float, Exception] | None = None
         self._lock = threading.RLock()
         self._counters: Counters = {}
         self._counted: Counters = {}
@@ -261,6 +263,7 @@ class Record:
         """An invocation begins. Stores nothing."""
         with self._lock:
             self.turn_open = True
+            self.outage = None
             self._turn_start = self.next_position
             self._turn_counted = dict(self._counters)
 

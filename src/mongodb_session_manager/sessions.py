@@ -20,7 +20,7 @@ from .codec import TAG, decode, encode, size
 from .doctor import DoctorReport, examine
 from .documents import addresses, aware, session_message, valid_session_id
 from .errors import SessionError, SessionNotFoundError, SessionTooLargeError
-from .mongodb_collection import Sessions, background_of, noted, open_collection, prepare
+from .mongodb_collection import Sessions, background_of, in_time, noted, open_collection, prepare
 from .mongodb_commands import GONE, TOO_LARGE, Window, alive, message_count, new_session
 from .mongodb_session_store import MongoDBSessionStore
 from .store import AgentSummary, SessionPage, SessionSummary
@@ -91,7 +91,7 @@ class MongoDBSessionCatalogue:
     def get(self, session_id: str) -> SessionSummary | None:
         """See :class:`~mongodb_session_manager.SessionCatalogue`. One find."""
         self._prepare()
-        with noted(session_id):
+        with noted(session_id), in_time(self.collection):
             document = self.collection.find_one({"_id": session_id}, _SUMMARY)
         return None if document is None or document["gone"] else _summary(document)
 
@@ -274,7 +274,7 @@ class MongoDBSessionCatalogue:
         """See :class:`~mongodb_session_manager.SessionCatalogue`. One find."""
         places = addresses("agents", agent_id)
         projection = {"_id": 0, "gone": GONE} | {f"at{i}": _agent_summary_expression(p) for i, p in enumerate(places)}
-        with noted(session_id):
+        with noted(session_id), in_time(self.collection):
             document = self.collection.find_one({"_id": session_id}, projection)
         if document is None or document["gone"]:
             return None
@@ -299,7 +299,7 @@ class MongoDBSessionCatalogue:
         prepare(self.collection, self.metadata_fields)
 
     def _read(self, session_id: str, field: str) -> dict[str, Any]:
-        with noted(session_id):
+        with noted(session_id), in_time(self.collection):
             document = self.collection.find_one({"_id": session_id}, {"_id": 0, field: 1, "gone": GONE})
         return {} if document is None or document["gone"] else document
 
@@ -345,7 +345,7 @@ class MongoDBSessionCatalogue:
             set_already = {name.partition(".")[0] for fields in update.values() for name in fields}
             fresh = new_session(valid_session_id(session_id), create)
             update["$setOnInsert"] = {name: value for name, value in fresh.items() if name not in set_already}
-        with noted(session_id):
+        with noted(session_id), in_time(self.collection):
             for _ in range(2):
                 try:
                     written = self.collection.find_one_and_update(

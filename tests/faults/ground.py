@@ -187,7 +187,7 @@ def long_session(factory: MongoDBSessionManagerFactory, ground: Ground, window: 
     agent(look())
     agent.state.set("last", "before")
     number = 0
-    while not (tail := _tail(ground)).get("archive") or len(bson.encode({"": tail["messages"]})) < 225 * KB:
+    while not (tail := _tail(ground)).get("archive") or len(bson.encode({"": tail["messages"]})) < 97 * KB:
         agent(f"question {number:03} " + "x" * 9000)
         number += 1
     manager = factory.create_session_manager("s")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -65,3 +66,33 @@ def test_a_turn_that_loses_its_primary_goes_on_with_the_next_and_is_stored_once(
     assert history(document) == lines("w")
     assert turn_of(document) is None
     servers.restart(lost[0])
+
+
+def set_election_timeout(servers: EmbeddedReplicaSet, milliseconds: int) -> None:
+    with servers.nodes[servers.primary()].client() as client:
+        config = client.admin.command("replSetGetConfig")["config"]
+        config["version"] += 1
+        config["settings"]["electionTimeoutMillis"] = milliseconds
+        client.admin.command("replSetReconfig", config)
+
+
+def test_a_turn_outlives_an_election_that_takes_longer_than_a_call_may(servers: EmbeddedReplicaSet) -> None:
+    session_id = uuid.uuid4().hex
+    lost: list[int] = []
+    began: list[float] = []
+
+    def lose_it() -> None:
+        began.append(time.monotonic())
+        lost.append(lose_the_primary(servers))
+
+    set_election_timeout(servers, 7_000)
+    with MongoDBSessionManagerFactory(servers.uri, "tests", "sessions") as factory:
+        made = turn(factory.create_session_manager(session_id), "w", lose_it)
+        made()
+        assert time.monotonic() - began[0] > 5, "the election was too quick to tell anything"
+
+    document = stored_on_the_primary(servers, session_id)
+    assert made.tool_runs == ["w"]
+    assert history(document) == lines("w")
+    servers.restart(lost[0])
+    set_election_timeout(servers, 1_500)

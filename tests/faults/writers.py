@@ -154,7 +154,7 @@ def brief(message: Mapping[str, Any]) -> str:
 
 REMOVED = user("[removed]")
 
-END = 34
+END = 16
 """Messages of a long session."""
 
 TURN = talk("turn", "hello")

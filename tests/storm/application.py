@@ -17,7 +17,7 @@ from typing import Any
 from pymongo.errors import PyMongoError
 
 from mongodb_session_manager import MongoDBSessionManagerFactory
-from mongodb_session_manager.errors import SessionBusyError, SessionConflictError
+from mongodb_session_manager.errors import SessionBusyError, SessionConflictError, SessionNotFoundError
 from tests.faults.turns import Turn, assert_accepted, lines, turn
 from tests.faults.workers import Place
 from tests.storm.clock import shift_clock
@@ -141,6 +141,10 @@ class _Writer:
             pause = min(error.retry_after, 0.2)
         except SessionConflictError as error:
             self._ended(text, "conflict", error)
+        except SessionNotFoundError as error:
+            # Nobody deletes here; but what was seen of a new session may be taken back after an election.
+            self._kept = None
+            self._ended(text, "taken back", error)
         except Exception as error:
             if not _is_the_databases(error):
                 self._pen.note("wrong", what=f"{_chain(error)}: {error} in {session_id}")

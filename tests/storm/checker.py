@@ -16,7 +16,7 @@ from tests.models import ScriptedModel
 from tests.storm.application import MISSING, shape
 from tests.storm.ledger import Turn
 
-__all__ = ["Findings", "check_history", "check_ids", "check_resumed", "check_waits", "read_session"]
+__all__ = ["Findings", "check_history", "check_ids", "check_resumed", "check_taken_back", "check_waits", "read_session"]
 
 
 @dataclass
@@ -107,6 +107,18 @@ def check_ids(session_id: str, document: Any, found: Findings) -> None:
     if ids != list(range(count - len(ids), count)):
         repeated = [number for number, times in Counter(ids).items() if times > 1]
         found.add("ids wrong", f"{session_id}: {len(ids)} of {count}, twice {repeated[:5]}")
+
+
+def check_taken_back(turns: Sequence[Turn], found: Findings) -> None:
+    """A session is not found only while no turn there was acknowledged, so that nobody was promised anything.
+
+    Args:
+        turns: All of one session.
+        found: Takes what is wrong.
+    """
+    for refused in (turn for turn in turns if turn.outcome == "taken back"):
+        if any(turn.outcome == "acknowledged" and (turn.ended or math.inf) < refused.begun for turn in turns):
+            found.add("lost", f"{refused.session_id}: not found by {refused.text[:40]!r} after acknowledged turns")
 
 
 def check_waits(

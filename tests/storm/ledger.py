@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias
 
 __all__ = ["Ledger", "Outcome", "Pen", "Turn"]
 
-Outcome: TypeAlias = Literal["acknowledged", "busy", "conflict", "failed"]
+Outcome: TypeAlias = Literal["acknowledged", "busy", "conflict", "taken back", "failed"]
 
 
 @dataclass

@@ -68,6 +68,7 @@ def _counts(storm: Storm) -> list[str]:
         _row("turns begun", len(turns)),
         _row("turns acknowledged", outcomes["acknowledged"], f"{messages} messages"),
         _row("turns refused", outcomes["busy"] + outcomes["conflict"], "busy or conflict"),
+        _row("turns that found a new session taken back", outcomes["taken back"]),
         _row("turns that failed", outcomes["failed"], ", ".join(f"{times} {name}" for name, times in errors.items())),
         _row("turns killed with their application", outcomes[None]),
     ]

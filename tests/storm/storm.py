@@ -23,7 +23,15 @@ from mongodb_session_manager.errors import SessionBusyError
 from tests.faults.turns import turn
 from tests.faults.workers import Place, Worker, started
 from tests.storm.application import Orders, application
-from tests.storm.checker import Findings, check_history, check_ids, check_resumed, check_waits, read_session
+from tests.storm.checker import (
+    Findings,
+    check_history,
+    check_ids,
+    check_resumed,
+    check_taken_back,
+    check_waits,
+    read_session,
+)
 from tests.storm.faults import KILL_APPLICATION, KILL_PRIMARY, kill_primary, others
 from tests.storm.ledger import Ledger, Pen
 from tests.storm.servers import Servers
@@ -247,6 +255,7 @@ class Storm:
         if at_rest and history:
             check_resumed(self._factory, session_id, history, self.found)
         faults = [(each.struck, each.healed or time.monotonic()) for each in self.rounds]
+        check_taken_back(turns, self.found)
         wait = check_waits(turns, self._killed, faults, _LEASE + _SLACK, self.found)
         self.longest_wait = max(self.longest_wait, wait)
 

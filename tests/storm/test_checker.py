@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.storm.application import MISSING, shape
-from tests.storm.checker import Findings, check_history, check_ids, check_waits
+from tests.storm.checker import Findings, check_history, check_ids, check_taken_back, check_waits
 from tests.storm.ledger import Outcome, Turn
 
 A, B = shape("a", True), shape("b", False)
@@ -119,3 +119,14 @@ def test_a_session_that_is_busy_for_no_reason_is_seen(
     found = Findings()
     check_waits([holder, taken("b", 10, 10.5, "busy")], killed, faults, lease=3.0, found=found)
     assert found.count("stuck") == stuck
+
+
+@pytest.mark.parametrize(
+    ("earlier", "lost"),
+    [(taken("a", 0, 1), 1), (taken("a", 0, 1, "failed"), 0), (taken("a", 0, None, None), 0), (taken("a", 2, 4), 0)],
+    ids=["acknowledged", "failed", "killed", "acknowledged since"],
+)
+def test_a_session_that_is_not_found_after_an_acknowledged_turn_is_lost(earlier: Turn, lost: int) -> None:
+    found = Findings()
+    check_taken_back([earlier, taken("b", 2, 3, "taken back")], found)
+    assert found.count("lost") == lost

@@ -62,7 +62,6 @@ def stored_at_last(factory: MongoDBSessionManagerFactory) -> list[str]:
     raise AssertionError
 
 
-@pytest.mark.xfail(raises=SessionConflictError, reason="the read that decides may be older than what is expected")
 def test_a_turn_in_doubt_there_is_not_refused_for_a_writer_that_never_was(servers: ReplicaSet) -> None:
     """What it wrote before is on a majority, which the new primary only learns by its first own write."""
     first = servers.primary()
@@ -93,8 +92,7 @@ def test_a_turn_in_doubt_there_is_not_refused_for_a_writer_that_never_was(server
         assert stored_at_last(factory) == read_session(factory, "s", Findings())[-4:]
 
 
-@pytest.mark.xfail(raises=SessionNotFoundError, reason="a load reads what may still be taken back")
-def test_a_session_whose_creation_was_taken_back_can_be_written_by_who_saw_it(servers: ReplicaSet) -> None:
+def test_who_saw_a_session_whose_creation_was_taken_back_is_told_so_and_the_next_begins_it(servers: ReplicaSet) -> None:
     place = Place(servers.uri, "tests", "taken_back")
     first = servers.primary()
     with opened(servers, "taken_back") as factory, started(turn_taker, place, "s") as creator:
@@ -111,6 +109,8 @@ def test_a_session_whose_creation_was_taken_back_can_be_written_by_who_saw_it(se
         servers.primary()
         servers.proxies[first].muted = frozenset()
 
-        with suppress(SessionBusyError, SessionConflictError, PyMongoError):
+        # Nobody was told that it is stored, and it is not there: no turn of it was ever acknowledged.
+        with pytest.raises(SessionNotFoundError):
             made()
+        assert made.model.calls == []
         assert stored_at_last(factory) == read_session(factory, "s", Findings())[-4:]

@@ -300,7 +300,8 @@ WHERE session_id = $1 AND agent_id = $2 AND position = $3
 
 _LOAD = """
 SELECT session.created_at AS session_created_at, session.owner AS session_owner,
-       agent.data, agent.revision, agent.turn_owner, agent.message_count, agent.created_at, agent.updated_at, bounds.first, found.*
+       agent.data, agent.revision, agent.turn_owner, agent.message_count, agent.created_at, agent.updated_at,
+       bounds.first, found.*
 FROM chat_sessions session
 LEFT JOIN chat_agents agent ON agent.session_id = session.session_id AND agent.part = $2 AND agent.agent_id = $3
 CROSS JOIN LATERAL (SELECT agent.data #> '{conversation_manager_state,removed_message_count}' AS removed) state
