@@ -8,12 +8,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from strands.agent.conversation_manager import SlidingWindowConversationManager
+from strands.types.content import Message
 
 from benchmarks.counting import Cost, together
 from benchmarks.ground import DELAY, Ground
 from benchmarks.table import Promise, Table
 from benchmarks.timing import Times, Work, interleaved
-from benchmarks.turns import KB, WINDOW, check_messages, copy_session, grow_ours, our_turn, text
+from benchmarks.turns import KB, WINDOW, check_messages, copy_session, grow_ours, new_agent, our_turn, text
 
 _SHORT = 10
 _FAR_EVERY = 4
@@ -48,18 +49,21 @@ def history(ground: Ground) -> Iterator[Table | Promise]:
         (f"{count:,}", *(_cell(times, far, count, window) for far in (False, True) for window in (_SHORT, WINDOW)))
         for count in (_SHORT, WINDOW, long)
     ]
+    alone = [times[_alone(count)] for count in (_SHORT, WINDOW)]
+    rows.append(("the SDK alone", *(f"{each} ×{each.ratio(alone[0]):.2f}" for each in alone), "", ""))
     ways = [f"{place}, window of {window}" for place in ("near", f"+{DELAY} ms") for window in (_SHORT, WINDOW)]
     yield Table(
         f"A resumed turn by the length of the session: milliseconds, and × that after {_SHORT} messages",
         ("messages before", *ways),
         rows,
-        f"The SDK's default window is {WINDOW}: there a short session gives its agent {_SHORT} messages, a long one"
-        f" {WINDOW}. With a window of {_SHORT} every agent gets as many. Medians of {ground.rounds} rounds near and of"
+        f"The SDK's default window is {WINDOW}: there a session of {_SHORT} gives its agent {_SHORT} messages, a longer"
+        f" one {WINDOW}, which cost the SDK more by themselves (last row: agents that are handed as many, without a"
+        f" session). With a window of {_SHORT} every agent gets as many. Medians of {ground.rounds} rounds near and of"
         f" {ground.rounds // _FAR_EVERY} far.",
     )
     for window in (_SHORT, WINDOW):
-        ratio = times[_key(False, long, window)].ratio(times[_key(False, _SHORT, window)])
-        what = f"a turn after {long:,} messages, × one after {_SHORT}, window of {window}"
+        ratio = times[_key(False, long, window)].ratio(times[_key(False, window, window)])
+        what = f"a turn after {long:,} messages, × one after {window}, window of {window}"
         yield Promise(what, "≤ 1.15", f"{ratio:.2f}", ratio <= 1.15)
 
 
@@ -113,7 +117,23 @@ async def _times(ground: Ground, long: int) -> dict[str, Times]:
         copies = [f"{name}-{far}-{number}" for far in (0, 1) for number in range(ground.rounds + 1)]
         await asyncio.to_thread(copy_session, ground.collection(ground.near), name, copies)
         works += [_work(ground, far, messages, window, f"{name}-{far}-{{}}") for far in (0, 1)]
-    return await interleaved(ground.rounds, works)
+    return await interleaved(ground.rounds, [*works, *map(_bare, (_SHORT, WINDOW))])
+
+
+def _alone(messages: int) -> str:
+    return f"alone {messages}"
+
+
+def _bare(messages: int) -> Work:
+    """A turn of an agent that is handed so many messages, and keeps them nowhere."""
+
+    async def do(number: int) -> None:
+        said: list[Message] = [
+            {"role": ("user", "assistant")[each % 2], "content": [{"text": text(KB, each)}]} for each in range(messages)
+        ]
+        await new_agent(messages=said).invoke_async(text(KB, number))
+
+    return Work(_alone(messages), do)
 
 
 def _work(ground: Ground, far: int, messages: int, window: int, session_id: str) -> Work:
