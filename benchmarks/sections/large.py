@@ -44,8 +44,8 @@ def large(ground: Ground) -> Iterator[Table | Promise]:
         ],
         f"{_PICTURES} pictures, all different, then {_RESULTS} results of a tool, then {WINDOW} short messages, all by"
         f" one agent. {compared} of the pictures and results, read by the catalogue, were equal to what was sent. A"
-        " value above 64 KB lies in the archive: find asks whether the agent has sent it before, insert stores it. What a"
-        " window takes from there comes in batches of up to 16 MB, each but the first a getMore.",
+        " value above 64 KB lies in the archive: find asks whether the agent has sent it before, insert stores it. What"
+        " a window takes from there comes in batches of up to 16 MB, each but the first a getMore.",
     )
     spent, spills = sorted({cost.total for cost in plain}), (len(turns) - len(plain)) / len(turns)
     yield Promise(f"a turn after {all_of_it}: commands", "3", ", ".join(map(str, spent)), spent == [3])
