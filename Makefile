@@ -63,6 +63,11 @@ test-newest: ## run the lifecycle tests against the newest strands-agents
 requirements: env ## pin anew what pyproject.toml asks for; UPGRADE=--upgrade takes the newest of everything
 	@echo uv | $(COMPILE) -o requirements/bootstrap.txt -
 	@$(COMPILE) -o requirements/development.txt --all-extras pyproject.toml
+	@$(COMPILE) -o requirements/service.txt --constraints requirements/development.txt \
+		$(addprefix --extra ,$(DEPLOYED)) pyproject.toml
+
+# What the container image installs: the service with every store and model, and no database server.
+DEPLOYED = service postgres gunicorn telemetry anthropic ollama
 
 # One set of pins for every platform, checked by hash, and without the address of any package registry.
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
@@ -83,3 +88,7 @@ faults: env ## 200 kills of servers and applications under load, partitions, los
 .PHONY: doctor
 doctor: env ## find what a crash left: MONGODB_URI=… DATABASE_NAME=… COLLECTION_NAME=… make doctor; REPAIR=1 mends it
 	@exec $(BIN)/python -m mongodb_session_manager.doctor $(if $(filter-out 0,$(REPAIR)),--repair) $(ARGS)
+
+.PHONY: audit
+audit: env ## look for known vulnerabilities in what is pinned; needs a network; ARGS="--vulnerability-service osv"
+	@exec $(BIN)/python scripts/audit.py $(ARGS)

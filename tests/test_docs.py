@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import pytest
+from fastapi import FastAPI
+from httpx import ASGITransport, AsyncClient
 from pymongo import MongoClient
 from strands import Agent
 
@@ -14,11 +16,13 @@ import mongodb_session_manager
 from chat_service import events
 from chat_service.config import Settings
 from chat_service.main import create_app
-from mongodb_session_manager import MongoDBSessionManagerFactory, embedded, testing
+from mongodb_session_manager import MongoDBSessionManagerFactory, embedded, fastapi, testing
 from tests.commands import Commands
 from tests.models import ScriptedModel
 
 ROOT = Path(__file__).parent.parent
+SERVICE = ROOT / "src" / "chat_service"
+LIBRARY = ROOT / "src" / "mongodb_session_manager"
 PAGES = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -50,13 +54,26 @@ async def test_the_snippets_of_a_page_run_one_after_the_other(
         for name in ("answer", "open_it", "keep"):
             if name in names:
                 await names[name](*(("user-9", "Hello") if name == "answer" else ()))
+        for app in [value for value in names.values() if isinstance(value, FastAPI)]:
+            await ask_every_route_about_chats(app)
         names["factory"].close()
         client.drop_database(database)
 
 
+async def ask_every_route_about_chats(app: FastAPI) -> None:
+    async with (
+        app.router.lifespan_context(app),
+        AsyncClient(transport=ASGITransport(app), base_url="http://docs", headers={"session-id": "ada"}) as http,
+    ):
+        for path in app.openapi()["paths"]:
+            if path.startswith("/chat"):
+                response = await http.post(path, params={"prompt": "Who are you?"})
+                assert (response.status_code, "Ada" in response.text) == (200, True), path
+
+
 def test_every_public_name_is_documented() -> None:
     text = prose()
-    names = [*mongodb_session_manager.__all__, *embedded.__all__, *testing.__all__]
+    names = [*mongodb_session_manager.__all__, *embedded.__all__, *fastapi.__all__, *testing.__all__]
     assert [name for name in names if not re.search(rf"\b{name}\b", text)] == []
 
 
@@ -74,9 +91,22 @@ def test_every_setting_route_event_and_error_of_the_service_is_documented() -> N
     names |= {f"{method} {path}" for path, item in app.openapi()["paths"].items() for method in map(str.upper, item)}
     names |= {get_args(get_type_hints(kind)["event"])[0] for kind in kinds}
     families = "session|service|model|agent|internal|validation"
-    names |= set(re.findall(rf'"((?:{families})_[a-z_]+)"', code_of("exceptions", "middleware")))
+    code = code_of(SERVICE / "exceptions.py", SERVICE / "middleware.py", LIBRARY / "fastapi" / "problems.py")
+    names |= set(re.findall(rf'"((?:{families})_[a-z_]+)"', code))
     assert sorted(name for name in names if f"`{name}" not in page) == []
 
 
-def code_of(*modules: str) -> str:
-    return "\n".join((ROOT / "src" / "chat_service" / f"{module}.py").read_text() for module in modules)
+def test_every_route_event_and_error_for_an_application_of_ones_own_is_documented() -> None:
+    page = (ROOT / "docs" / "fastapi.md").read_text()
+    app = FastAPI()
+    app.include_router(fastapi.health_router())
+    app.include_router(fastapi.metrics_router())
+    code = code_of(LIBRARY / "fastapi" / "problems.py", LIBRARY / "fastapi" / "streams.py")
+    names = {*re.findall(r'"event": "(\w+)"', code), *re.findall(r'"((?:session|service|agent|internal)_\w+)"', code)}
+    assert {"session_busy", "agent_error", "response_chunk", "error"} <= names
+    assert sorted(name for name in names if f"`{name}`" not in page) == []
+    assert [path for path in app.openapi()["paths"] if f"{path}`" not in page] == []
+
+
+def code_of(*files: Path) -> str:
+    return "\n".join(file.read_text() for file in files)

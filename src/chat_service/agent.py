@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-from typing import Any
-
 from strands import Agent, ModelRetryStrategy
 from strands.agent.conversation_manager import SlidingWindowConversationManager
-from strands.models import Model
 from strands.types.content import ContentBlock
 
 from mongodb_session_manager import SessionManager
 
-from .config import ConfigurationError, Settings
-from .demo_model import DemoModel
+from .config import Settings
 from .exceptions import ModelUnavailable
-from .passages import Library, documentation
+from .model_options import ModelOptions
+from .providers import make_provider
 from .tools import calculate, current_time
 
 __all__ = ["AGENT_ID", "AgentMaker", "prompt"]
@@ -40,22 +36,19 @@ class AgentMaker:
             settings: They choose the model.
 
         Raises:
-            ConfigurationError: The model needs a package that is not installed.
+            ConfigurationError: The model needs a package that is not installed, or a setting that is not there.
         """
-        self._settings = settings
-        if settings.model_provider == "openai" and not find_spec("openai"):
-            raise ConfigurationError("MODEL_PROVIDER: openai needs the package openai. Install it, or set it to demo.")
-        self._library = documentation() if settings.model_provider == "demo" else Library([])
+        self._model = make_provider(settings)
 
-    def make(self, session_manager: SessionManager, temperature: float) -> Agent:
+    def make(self, session_manager: SessionManager, options: ModelOptions) -> Agent:
         """An agent with the conversation that its manager has loaded. No I/O.
 
         Args:
             session_manager: Opened for :data:`AGENT_ID`.
-            temperature: Passed to a model that knows what to do with it.
+            options: Passed to a model that knows what to do with them.
         """
         return Agent(
-            model=self._model(temperature),
+            model=self._model(options),
             agent_id=AGENT_ID,
             system_prompt=_SYSTEM_PROMPT,
             tools=[current_time, calculate],
@@ -63,23 +56,6 @@ class AgentMaker:
             session_manager=session_manager,
             retry_strategy=_Retries(max_attempts=3, initial_delay=1, max_delay=4),
             callback_handler=None,
-        )
-
-    def _model(self, temperature: float) -> Model:
-        if self._settings.model_provider == "demo":
-            return DemoModel(self._library, self._settings.demo_delay)
-        # Imported here: the package behind it is large, and not needed by the demo.
-        from .openai_model import ServedModel
-
-        client: dict[str, Any] = {
-            "api_key": self._settings.api_key,
-            "timeout": self._settings.model_timeout,
-            "max_retries": 0,  # the agent asks again, and for less long
-        }
-        if self._settings.base_url:
-            client["base_url"] = self._settings.base_url
-        return ServedModel(
-            client_args=client, model_id=str(self._settings.model_id), params={"temperature": temperature}
         )
 
 

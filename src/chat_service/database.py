@@ -16,14 +16,16 @@ from mongodb_session_manager import MongoDBSessionManagerFactory
 
 from .config import ConfigurationError, Settings
 from .exceptions import ServiceError
+from .stores.mongodb_turn_records import MongoDBTurnRecords
 from .stores.session_factory import SessionFactory
+from .turn_records import TurnRecords
 
 if TYPE_CHECKING:
     from mongodb_session_manager.embedded import EmbeddedMongoDB
 
     from .stores.postgres import PostgresSessionFactory
 
-__all__ = ["make_factory", "migrate", "with_database"]
+__all__ = ["make_factory", "make_turn_records", "migrate", "with_database"]
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +40,23 @@ def make_factory(settings: Settings) -> SessionFactory:
         ConfigurationError: PostgreSQL needs a package that is not installed.
     """
     return _on_postgresql(settings) if settings.session_store == "postgres" else _on_mongodb(settings)
+
+
+def make_turn_records(settings: Settings, factory: SessionFactory) -> TurnRecords:
+    """Where turns are written down for all replicas: beside the sessions, on the same connections. No I/O.
+
+    Args:
+        settings: Those that the factory was made with.
+        factory: Of :func:`make_factory`.
+    """
+    if isinstance(factory, MongoDBSessionManagerFactory):
+        collection_name = f"{factory.collection_name}_turns"
+        client = factory.sessions.client
+        return MongoDBTurnRecords(client, factory.database_name, collection_name, settings.turn_retention_seconds)
+    from .stores.postgres import PostgresSessionFactory
+
+    assert isinstance(factory, PostgresSessionFactory)
+    return factory.turn_records(settings.turn_retention_seconds)
 
 
 def migrate(settings: Settings) -> list[str]:

@@ -8,12 +8,25 @@ from urllib.parse import unquote
 from fastapi import Depends, Path, Request
 from pydantic import BeforeValidator
 
+from mongodb_session_manager import SessionSummary
+
 from .config import Settings
+from .exceptions import UnknownSession
 from .models import SessionId
+from .security.caller import Caller
 from .stores.session_factory import SessionFactory
 from .turns import Turns
 
-__all__ = ["AppSettings", "AppTurns", "Factory", "NamedSession", "RequestId"]
+__all__ = [
+    "AppCaller",
+    "AppSettings",
+    "AppTurns",
+    "Factory",
+    "NamedSession",
+    "OwnedSession",
+    "RequestId",
+    "owned_session",
+]
 
 
 def _settings(request: Request) -> Settings:
@@ -22,7 +35,7 @@ def _settings(request: Request) -> Settings:
 
 
 def _factory(request: Request) -> SessionFactory:
-    factory: SessionFactory = request.app.state.factory
+    factory: SessionFactory = request.app.state.session_factory
     return factory
 
 
@@ -36,6 +49,11 @@ def _request_id(request: Request) -> str:
     return request_id
 
 
+def _caller(request: Request) -> Caller:
+    caller: Caller = request.state.caller
+    return caller
+
+
 AppSettings = Annotated[Settings, Depends(_settings)]
 Factory = Annotated[SessionFactory, Depends(_factory)]
 AppTurns = Annotated[Turns, Depends(_turns)]
@@ -43,3 +61,19 @@ NamedSession = Annotated[
     SessionId, BeforeValidator(unquote), Path(description="Percent-encoded, a slash in it too: as %2F.")
 ]
 RequestId = Annotated[str, Depends(_request_id)]
+AppCaller = Annotated[Caller, Depends(_caller)]
+
+
+async def owned_session(session_id: NamedSession, caller: AppCaller, factory: Factory) -> SessionSummary:
+    """The session that a route is about. Every route with the id of one asks for it so, or through ``Turns``.
+
+    Raises:
+        UnknownSession: There is none, or it is not the caller's: nobody can tell which.
+    """
+    summary: SessionSummary | None = await factory.sessions.aio.get(session_id)
+    if summary is None or not caller.may_use(summary.owner):
+        raise UnknownSession
+    return summary
+
+
+OwnedSession = Annotated[SessionSummary, Depends(owned_session)]

@@ -8,20 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from typing import Any, Literal, NotRequired, TypeAlias, TypedDict
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Literal, NamedTuple, NotRequired, Protocol, Self, TypeAlias, TypedDict, cast
 
 __all__ = [
+    "BEYOND",
+    "Ending",
     "Event",
+    "EventId",
     "EventLog",
     "Failed",
+    "Log",
     "ResponseChunk",
     "ResponseComplete",
     "Stopped",
     "ToolComplete",
     "ToolStart",
+    "failed",
     "frames",
 ]
+
+BEYOND = 2**31 - 1
+"""The position after everything: of a last event that is told instead of the one that a turn did not live to tell."""
 
 
 class _MayBeFirst(TypedDict):
@@ -86,20 +94,62 @@ Ending: TypeAlias = ResponseComplete | Stopped | Failed
 Event: TypeAlias = ResponseChunk | ToolStart | ToolComplete | Ending
 
 
-class EventLog:
-    """The events of one turn, numbered from 1. It keeps the newest and always the last one."""
+def failed(body: Mapping[str, Any]) -> Failed:
+    """The last event of a turn that failed, from the fields of the error's JSON."""
+    return cast(Failed, {"event": "error", "message": body["error"], **body})
 
-    def __init__(self, session_id: str, capacity: int = 10_000) -> None:
+
+class EventId(NamedTuple):
+    """What a client has seen: the event at this position of this turn, written ``<turn id>-<position>``.
+
+    Without a turn it is the one that runs in a session.
+    """
+
+    turn_id: str | None
+    position: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read an id that has the form of one."""
+        turn_id, _, position = text.rpartition("-")
+        return cls(turn_id or None, int(position))
+
+
+class Log(Protocol):
+    """The events of one turn, wherever it runs."""
+
+    @property
+    def turn_id(self) -> str:
+        """Names the turn in the ids of its events."""
+
+    @property
+    def session_id(self) -> str:
+        """The session of the turn."""
+
+    async def after(self, position: int) -> list[tuple[int, Event]]:
+        """Wait for events; none when the turn has ended at or before this position."""
+
+    async def ended(self) -> Ending:
+        """Wait for the last event."""
+
+
+class EventLog:
+    """The events of one turn of this process, numbered from 1. It keeps the newest and always the last one."""
+
+    def __init__(self, turn_id: str, session_id: str, *, capacity: int = 10_000, begins_after: int = 0) -> None:
         """Start empty.
 
         Args:
+            turn_id: Names the turn in the ids of its events.
             session_id: The session that the first event names.
             capacity: Events to keep. A reader who needs older ones gets the last event alone, with the whole answer.
+            begins_after: The position before the first event.
         """
-        self._session_id = session_id
+        self.turn_id = turn_id
+        self.session_id = session_id
         self._capacity = capacity
         self._events: list[tuple[int, Event]] = []
-        self._position = 0
+        self._position = begins_after
         self._ending: Ending | None = None
         self._changed = asyncio.Event()
 
@@ -109,8 +159,9 @@ class EventLog:
         return self._ending
 
     def append(self, event: ResponseChunk | ToolStart | ToolComplete) -> None:
-        """Add an event and wake all readers."""
-        self._add(event)
+        """Add an event and wake all readers. What comes after the last one is dropped."""
+        if self._ending is None:
+            self._add(event)
 
     def end(self, event: Ending) -> None:
         """Add the last event. A log ends once: a second ending is dropped."""
@@ -127,7 +178,7 @@ class EventLog:
         Returns:
             The events since then with their positions, at least one; none when the turn has ended before.
         """
-        while not (events := self._since(position)) and self._ending is None:
+        while not (events := self.since(position)) and self._ending is None:
             await self._changed.wait()
         return events
 
@@ -137,15 +188,20 @@ class EventLog:
             await self._changed.wait()
         return self._ending
 
-    def _since(self, position: int) -> list[tuple[int, Event]]:
+    def since(self, position: int) -> list[tuple[int, Event]]:
+        """What there is now after this position; of what is kept no longer, the last event alone."""
         oldest = self._position - len(self._events)
         if position < oldest:
             return self._events[-1:] if self._ending is not None else []
         return self._events[position - oldest :]
 
+    def is_over(self, position: int) -> bool:
+        """Whether nothing comes after this position any more."""
+        return self._ending is not None and position >= self._position
+
     def _add(self, event: Event) -> None:
         if self._position == 0:
-            event["session_id"] = self._session_id
+            event["session_id"] = self.session_id
         self._position += 1
         self._events.append((self._position, event))
         if len(self._events) > self._capacity:
@@ -154,7 +210,7 @@ class EventLog:
         self._changed = asyncio.Event()
 
 
-async def frames(log: EventLog, heartbeat: float, position: int = 0) -> AsyncIterator[str]:
+async def frames(log: Log, heartbeat: float, position: int = 0) -> AsyncIterator[str]:
     r"""A turn as server-sent events.
 
     Args:
@@ -163,16 +219,19 @@ async def frames(log: EventLog, heartbeat: float, position: int = 0) -> AsyncIte
         position: What the client has seen already (``Last-Event-ID``).
 
     Yields:
-        ``id: 1\ndata: {"event": …}\n\n`` and, in silence, ``: alive\n\n``.
+        ``id: <turn id>-1\ndata: {"event": …}\n\n`` and, in silence, ``: alive\n\n``.
     """
-    while True:
-        try:
-            async with asyncio.timeout(heartbeat):
-                events = await log.after(position)
-        except TimeoutError:
-            yield ": alive\n\n"
-            continue
-        if not events:
-            return
-        for position, event in events:
-            yield f"id: {position}\ndata: {json.dumps(event)}\n\n"
+    news = asyncio.ensure_future(log.after(position))
+    try:
+        while True:
+            await asyncio.wait({news}, timeout=heartbeat)
+            if not news.done():
+                yield ": alive\n\n"
+                continue
+            if not (events := news.result()):
+                return
+            for position, event in events:
+                yield f"id: {log.turn_id}-{position}\ndata: {json.dumps(event)}\n\n"
+            news = asyncio.ensure_future(log.after(position))
+    finally:
+        news.cancel()

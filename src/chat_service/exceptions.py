@@ -1,13 +1,9 @@
-"""What each error means to a client, decided here and nowhere else.
+"""What each error means to a client, decided here and, for errors of sessions, in the library; nowhere else.
 
-Routers and turns raise; :func:`explain` walks an error and its causes until it meets one that the table knows::
+Routers and turns raise; :func:`explain` walks an error and its causes until it meets one that a table knows::
 
     ServiceError                    its own status and code, Retry-After where trying again may help
-    SessionNotFoundError            404 session_not_found
-    SessionBusyError                409 session_busy           Retry-After
-    SessionConflictError            409 session_conflict       Retry-After
-    SessionTooLargeError            413 session_too_large
-    no connection to the database   503 service_unavailable    Retry-After
+    SessionError, the database      as in mongodb_session_manager.fastapi
     anything else                   500 internal_server_error
 
 What a client reads is written here: no text of an error from below ever reaches it.
@@ -16,11 +12,9 @@ What a client reads is written here: no text of an error from below ever reaches
 from __future__ import annotations
 
 import logging
-import math
 import traceback
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -28,24 +22,26 @@ from fastapi.responses import JSONResponse
 from pymongo import errors as driver
 from starlette.exceptions import HTTPException
 
-from mongodb_session_manager import (
-    SessionBusyError,
-    SessionConflictError,
-    SessionError,
-    SessionNotFoundError,
-    SessionTooLargeError,
-)
+from mongodb_session_manager import SessionError
+from mongodb_session_manager.fastapi import Problem
+from mongodb_session_manager.fastapi import explain as explain_of_sessions
 
-from .models import ErrorResponse, plain
+from .models import plain
 
 __all__ = [
     "AgentError",
+    "IdempotencyKeyReused",
     "InvalidRequest",
     "ModelUnavailable",
     "Problem",
+    "RecordsUnavailable",
+    "RepeatedFailure",
     "ServiceError",
     "ShuttingDown",
+    "TurnCancelled",
+    "TurnExpired",
     "TurnFailed",
+    "TurnInterrupted",
     "UnknownSession",
     "explain",
     "failure_of_turn",
@@ -63,6 +59,8 @@ class ServiceError(Exception):
     code = "internal_server_error"
     retry_after: int | None = None
     """Seconds after which trying again may help."""
+    headers: ClassVar[Mapping[str, str]] = {}
+    """What the answer has besides."""
 
 
 class AgentError(ServiceError):
@@ -108,6 +106,72 @@ class InvalidRequest(ServiceError):
     code = "validation_error"
 
 
+class TurnCancelled(ServiceError):
+    """The answer was cancelled while somebody waited for all of it. HTTP status 409."""
+
+    status_code = 409
+    code = "turn_cancelled"
+
+    def __init__(self) -> None:
+        super().__init__("This answer was cancelled. What was said until then is stored.")
+
+
+class TurnInterrupted(ServiceError):
+    """The process that wrote an answer is gone. HTTP status 503."""
+
+    status_code = 503
+    code = "turn_interrupted"
+    retry_after = 5
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This answer was interrupted, because the server that wrote it is gone. Ask again in a moment."
+        )
+
+
+class TurnExpired(ServiceError):
+    """The events of an answer are kept no longer. HTTP status 410."""
+
+    status_code = 410
+    code = "turn_expired"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This answer cannot be read on any more. If its session is still there, what was said is in it."
+        )
+
+
+class RecordsUnavailable(ServiceError):
+    """An answer that another process writes cannot be read on, because the database cannot be reached. Status 503."""
+
+    status_code = 503
+    code = "service_unavailable"
+    retry_after = 5
+
+    def __init__(self) -> None:
+        super().__init__("The database cannot be reached. The answer may go on; come back in a moment.")
+
+
+class IdempotencyKeyReused(ServiceError):
+    """A key came with another question before. HTTP status 422."""
+
+    status_code = 422
+    code = "idempotency_key_reused"
+
+    def __init__(self) -> None:
+        super().__init__("This Idempotency-Key came with another request before. Use a new key for each question.")
+
+
+class RepeatedFailure(ServiceError):
+    """The failure of a turn, told again to another request that waited for it."""
+
+    def __init__(self, status_code: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status_code = status_code
+        self.code = code
+        self.retry_after = 5 if status_code in (409, 503) else None
+
+
 class UnknownSession(ServiceError):
     """There is no such session. HTTP status 404."""
 
@@ -122,41 +186,6 @@ class TurnFailed(Exception):
     """A turn that was accepted has failed. Its cause says how, and is in the log already."""
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """An error as a client sees it."""
-
-    status_code: int
-    code: str
-    message: str
-    details: dict[str, Any] = field(default_factory=dict)
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-    def body(self, request_id: str) -> dict[str, Any]:
-        """The fields of the error's JSON."""
-        return ErrorResponse(
-            error=self.message,
-            code=self.code,
-            status_code=self.status_code,
-            details=self.details,
-            request_id=request_id,
-        ).model_dump()
-
-    def response(self, request_id: str) -> JSONResponse:
-        """The error as an answer of its own."""
-        return JSONResponse(self.body(request_id), status_code=self.status_code, headers=self.headers)
-
-
-# A session's own figure is when the lease of a lost process expires; the turn that runs most likely ends sooner.
-_LONGEST_WAIT = 5.0
-
-_UNAVAILABLE = (
-    driver.ConnectionFailure,  # no server, no primary, a broken or timed-out connection
-    driver.ExecutionTimeout,
-    driver.WaitQueueTimeoutError,
-)
-
-
 def explain(error: BaseException) -> Problem:
     """Find what an error means to a client.
 
@@ -166,10 +195,8 @@ def explain(error: BaseException) -> Problem:
     Returns:
         The first that the table knows, else an internal error.
     """
-    for cause in _causes(error):
-        if problem := _problem(cause):
-            return problem
-    return Problem(500, "internal_server_error", "Something went wrong on the server. Please try again.")
+    unknown = Problem(500, "internal_server_error", "Something went wrong on the server. Please try again.")
+    return explain_of_sessions(error, also=_problem) or unknown
 
 
 def failure_of_turn(error: Exception) -> Exception:
@@ -191,33 +218,14 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 def _problem(error: BaseException) -> Problem | None:
     match error:
         case ServiceError(retry_after=int(seconds)):
-            return _later(error.status_code, error.code, str(error), seconds)
+            return Problem.later(error.status_code, error.code, str(error), seconds)
         case ServiceError():
-            return Problem(error.status_code, error.code, str(error))
-        case SessionNotFoundError():
-            return _problem(UnknownSession())
-        case SessionBusyError():
-            return _later(
-                409,
-                "session_busy",
-                "Another answer is being written in this session. Try again in a moment.",
-                min(error.retry_after, _LONGEST_WAIT),
-            )
-        case SessionConflictError():
-            return _later(409, "session_conflict", "This session has moved on. Reload it and try again.")
-        case SessionTooLargeError():
-            return Problem(413, "session_too_large", "This session cannot take more. Start a new one.")
+            return Problem(error.status_code, error.code, str(error), headers=error.headers)
         case HTTPException():
             return _http_problem(error)
         case RequestValidationError():
             return _validation_problem(error)
-    if isinstance(error, _UNAVAILABLE):
-        return _later(503, "service_unavailable", "The database cannot be reached. Try again in a moment.")
     return None
-
-
-def _later(status_code: int, code: str, message: str, seconds: float = 1.0) -> Problem:
-    return Problem(status_code, code, message, headers={"Retry-After": str(max(1, math.ceil(seconds)))})
 
 
 # Written out: the phrases of the standard library change with the version of Python.

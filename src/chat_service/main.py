@@ -12,14 +12,22 @@ from datetime import UTC, datetime
 from types import FrameType
 
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
 from . import exceptions
 from .agent import AgentMaker
 from .config import Settings, load_settings
-from .database import make_factory, with_database
-from .log import QueryFreeAccessLog, configure
-from .middleware import RequestContext
-from .routers import chat, health, pages, sessions
+from .database import make_factory, make_turn_records, with_database
+from .log import LogContext, QueryFreeAccessLog, configure
+from .metrics import ServiceMetrics
+from .middleware import Errors, RequestContext
+from .openapi import Described
+from .providers import prepare_loop
+from .routers import chat, health, metrics, older, pages, sessions
+from .security.authentication import Authentication
+from .security.hosts import Hosts
+from .security.rate_limits import RateLimits, open_storage
+from .telemetry import flush, instrument
 from .turns import Turns
 
 __all__ = ["create_app"]
@@ -34,7 +42,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     Raises:
         ConfigurationError: A setting is wrong, or needs a package that is not installed.
     """
-    app = FastAPI(
+    app = Described(
         title="Chat service",
         summary="Durable sessions for AI agents.",
         lifespan=_lifespan,
@@ -43,28 +51,51 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.settings = settings or load_settings()
     app.state.agents = AgentMaker(app.state.settings)
-    app.add_middleware(RequestContext, max_body_bytes=app.state.settings.max_body_bytes)
+    app.state.metrics = ServiceMetrics()
+    _guard(app, app.state.settings)
     exceptions.install(app)
-    for routes in (chat, sessions, health, pages):
+    for routes in (chat, older, sessions, health, metrics, pages):
         app.include_router(routes.router)
     app.mount("/static", pages.Assets())
     logging.getLogger("uvicorn.access").addFilter(QueryFreeAccessLog())
+    instrument(app, app.state.settings.otel_exporter_otlp_endpoint)
     return app
+
+
+def _guard(app: FastAPI, settings: Settings) -> None:
+    """Put around the routes what every request passes, from the innermost to the outermost."""
+    app.add_middleware(LogContext)
+    app.add_middleware(
+        Authentication,
+        keys=settings.keys,
+        operators=frozenset(settings.operators),
+        debug=settings.has_debug_routes,
+        failures=settings.failed_key_limit,
+    )
+    app.add_middleware(Hosts, listening=settings.host, names=settings.hosts)
+    app.add_middleware(Errors, max_body_bytes=settings.max_body_bytes)
+    app.add_middleware(CORSMiddleware, **settings.cors)
+    app.add_middleware(RequestContext, hsts_seconds=settings.hsts_seconds)
 
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    configure(app.state.settings.log_level)
+    configure(app.state.settings.log_level, app.state.settings.log_format)
     app.state.started = datetime.now(UTC)
+    prepare_loop(app.state.settings)
     async with AsyncExitStack() as stack:
+        stack.push_async_callback(asyncio.to_thread, flush, app.state.settings.otel_exporter_otlp_endpoint)
         database = ExitStack()
         stack.push_async_callback(asyncio.to_thread, database.close)
         settings = await asyncio.to_thread(database.enter_context, with_database(app.state.settings))
         factory = await stack.enter_async_context(make_factory(settings))
-        turns = Turns(settings, factory, app.state.agents)
+        limits = RateLimits(settings.rate, open_storage(settings.rate_limit_storage.get_secret_value()))
+        stack.push_async_callback(asyncio.to_thread, limits.close)
+        records = make_turn_records(settings, factory)
+        turns = Turns(settings, factory, app.state.agents, limits, records, app.state.metrics)
         stack.push_async_callback(turns.stop)
         stack.enter_context(_told_of_the_end(turns))
-        app.state.factory, app.state.turns = factory, turns
+        app.state.session_factory, app.state.turns = factory, turns
         yield
 
 

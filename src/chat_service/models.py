@@ -7,24 +7,33 @@ import math
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
+from fastapi.exceptions import RequestValidationError
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StringConstraints
 from strands.types.content import Message
 from strands.types.session import SessionMessage
 
 from mongodb_session_manager import SessionSummary
 
+from .model_options import ModelOptions
+
 __all__ = [
+    "Cancelled",
     "ChatRequest",
     "ChatResponse",
     "ErrorResponse",
     "Health",
+    "IdempotencyKey",
+    "LastEventId",
     "MessageList",
     "MessageView",
+    "Metadata",
     "NewSession",
+    "Question",
     "SessionDetail",
     "SessionId",
     "SessionList",
     "SessionView",
+    "StreamQuery",
     "plain",
     "public_message_id",
     "text_of",
@@ -61,19 +70,60 @@ SessionId = Annotated[
 ]
 """Ids made here are ``session_`` + 16 hex digits; older clients bring their own."""
 
+Metadata = Annotated[dict[str, Any], AfterValidator(_not_too_deep)]
 Query = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
 SelectedText = Annotated[str, StringConstraints(max_length=2000)]
 
 
-class ChatRequest(BaseModel):
+class Question(BaseModel):
     """A question."""
 
     query: Query
     selected_text: Annotated[SelectedText | None, BeforeValidator(_blank_is_none)] = None
-    session_id: Annotated[SessionId | None, BeforeValidator(_blank_is_none)] = None
     temperature: float = Field(0.5, ge=0, le=1)
     top_k: int = Field(5, ge=1, le=10)
     stream: bool = False
+
+    def options(self) -> ModelOptions:
+        """How the answer is to be made."""
+        return ModelOptions(temperature=self.temperature)
+
+
+class ChatRequest(Question):
+    """A question, and the session that it is asked in; without one a session begins."""
+
+    session_id: Annotated[SessionId | None, BeforeValidator(_blank_is_none)] = None
+
+
+IdempotencyKey = Annotated[str, StringConstraints(pattern=r"^[\x20-\x7e]{1,200}$")]
+LastEventId = Annotated[
+    Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{32}-)?[0-9]{1,10}$")] | None, BeforeValidator(_blank_is_none)
+]
+
+
+class StreamQuery(ChatRequest):
+    """A question in an address, or what was seen of its answer."""
+
+    query: Query | None = None  # type: ignore[assignment]
+    last_event_id: LastEventId = Field(None, description="As the header Last-Event-ID, which wins.")
+    idempotency_key: IdempotencyKey | None = Field(None, description="As the header Idempotency-Key of a POST.")
+
+    def question(self) -> ChatRequest:
+        """The question.
+
+        Raises:
+            RequestValidationError: There is none.
+        """
+        if self.query is None:
+            raise RequestValidationError([{"type": "missing", "loc": ("query", "query"), "msg": "Field required"}])
+        return ChatRequest(**self.model_dump(include=set(ChatRequest.model_fields)))
+
+
+class Cancelled(BaseModel):
+    """What became of the wish to cancel. Nothing is cancelled where nothing runs."""
+
+    session_id: str
+    cancelled: bool
 
 
 class ChatResponse(BaseModel):
@@ -90,8 +140,9 @@ class ChatResponse(BaseModel):
 class NewSession(BaseModel):
     """What a session may start with."""
 
-    metadata: Annotated[dict[str, Any], AfterValidator(_not_too_deep)] = Field(default_factory=dict)
+    metadata: Metadata = Field(default_factory=dict)
     title: str | None = Field(None, max_length=200)
+    application_name: str | None = Field(None, min_length=1, max_length=200)
 
 
 class SessionView(BaseModel):
@@ -99,6 +150,7 @@ class SessionView(BaseModel):
 
     session_id: str
     title: str | None
+    application_name: str | None
     created_at: datetime
     last_accessed: datetime
     message_count: int
@@ -110,6 +162,7 @@ class SessionView(BaseModel):
         return cls(
             session_id=summary.session_id,
             title=summary.title,
+            application_name=summary.application_name,
             created_at=summary.created_at,
             last_accessed=summary.updated_at,
             message_count=summary.message_count,

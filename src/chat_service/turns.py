@@ -1,242 +1,293 @@
-"""Turns: a question is accepted, an agent answers it in a task of its own, and a log tells what happens.
-
-Whoever asked may go away: the turn is finished and stored. It ends early only when the service does.
-"""
+"""Turns: questions are accepted, told wherever they are read, cancelled, and ended with the service."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import time
 import uuid
-from collections.abc import Iterator
-from contextlib import aclosing
-from datetime import UTC, datetime
-from typing import Any, cast
-
-from strands import Agent
-from strands.agent.agent_result import AgentResult
-from strands.types.content import ContentBlock, Message
+from contextlib import ExitStack
+from typing import TypeAlias
 
 from mongodb_session_manager import SessionManager
 
 from .agent import AGENT_ID, AgentMaker, prompt
 from .config import Settings
-from .events import EventLog, Failed, Stopped, ToolComplete, ToolStart
-from .exceptions import ShuttingDown, TurnFailed, UnknownSession, explain, failure_of_turn, report
-from .models import ChatRequest, ChatResponse, plain, public_message_id, text_of
+from .events import BEYOND, EventId, Log
+from .exceptions import IdempotencyKeyReused, ShuttingDown, UnknownSession
+from .log import bind
+from .metrics import ServiceMetrics, TurnMetrics
+from .models import ChatRequest
+from .security.caller import Caller
+from .security.capacity import Capacity
+from .security.rate_limits import RateLimits
+from .stored_turn import StoredTurns, TurnElsewhere
 from .stores.session_factory import SessionFactory
+from .turn import Turn
+from .turn_records import StoredTurn, TurnRecord, TurnRecords, digest, new_turn_id
+from .turn_writer import TurnWriter
 
-__all__ = ["Turn", "Turns"]
+__all__ = ["AnyTurn", "Turns"]
 
 logger = logging.getLogger(__name__)
 
+AnyTurn: TypeAlias = Turn | TurnElsewhere
+"""A turn of this process, or one that is told from what is written down of it."""
+
 _LONGEST_TITLE = 80
-
-
-class Turn:
-    """One question and its answer.
-
-    Attributes:
-        session_id: The session it belongs to.
-        query: The question.
-        log: What has happened so far.
-    """
-
-    def __init__(self, agent: Agent, *, session_id: str, query: str, request_id: str) -> None:
-        """Prepare; nothing runs yet.
-
-        Args:
-            agent: Answers this question and no other.
-            session_id: The session it belongs to.
-            query: The question.
-            request_id: Named in errors and in the log of the service.
-        """
-        self.session_id = session_id
-        self.query = query
-        self.log = EventLog(session_id)
-        self._agent = agent
-        self._request_id = request_id
-        self._began = time.perf_counter()
-        self._said = ""  # by the model call that runs
-        self._accepted = False
-        self._stopping = False
-        self._failure: Exception | None = None
-        self._response: ChatResponse | None = None
-        self._decided = asyncio.Event()
-
-    async def run(self, content: list[ContentBlock]) -> None:
-        """Let the agent answer. Never raises: the log's last event tells how it ended."""
-        try:
-            async with aclosing(self._agent.stream_async(content)) as events:  # type: ignore[type-var]
-                async for event in events:
-                    self._follow(event)
-        except asyncio.CancelledError:
-            self.abandon()
-        except Exception as error:
-            self._fail(failure_of_turn(error))
-        finally:
-            self._decided.set()
-
-    async def accepted(self) -> None:
-        """Wait until the question is stored and the model is asked.
-
-        Raises:
-            SessionError: The turn was refused. Nothing has been sent yet, so that it can have its status code.
-        """
-        await self._decided.wait()
-        if self._failure and not self._accepted:
-            raise self._failure
-
-    async def response(self) -> ChatResponse:
-        """Wait for the whole answer.
-
-        Raises:
-            TurnFailed: From what made it fail.
-            ShuttingDown: It was stopped.
-        """
-        await self.log.ended()
-        if self._response:
-            return self._response
-        if self._failure:
-            raise TurnFailed from self._failure
-        raise ShuttingDown
-
-    def stop(self) -> None:
-        """Ask the agent to end. What it has said so far becomes its answer, and nothing is sent after it."""
-        self._stopping = True
-        self._agent.cancel(message=self._said or "(stopped before an answer)")
-
-    def abandon(self) -> None:
-        """Tell the readers that it is over, whatever the agent still does."""
-        self.log.end(self._stopped(self._said, {"session_id": self.session_id}))
-
-    def _follow(self, event: dict[str, Any]) -> None:
-        if "result" in event:
-            self._finish(event["result"])
-        elif "message" in event:
-            self._show_tools(event["message"])
-        elif "data" in event and not self._stopping:
-            self._said += event["data"]
-            self.log.append({"event": "response_chunk", "text": plain(event["data"])})
-        elif "start_event_loop" in event:
-            self._accepted = True
-            self._decided.set()
-
-    def _show_tools(self, message: Message) -> None:
-        self._said = ""  # it is in that message now
-        for event in _tool_events(message):
-            self.log.append(event)
-
-    def _finish(self, result: AgentResult) -> None:
-        metadata = self._metadata(result)
-        text = text_of(result.message)
-        if result.stop_reason == "cancelled":
-            self.log.end(self._stopped(text, metadata))
-            return
-        self._response = ChatResponse(
-            response_text=text,
-            session_id=self.session_id,
-            message_id=metadata["message_id"],
-            response_time_ms=metadata["response_time_ms"],
-            timestamp=datetime.now(UTC),
-        )
-        self.log.end({"event": "response_complete", "response_text": text, "metadata": metadata})
-
-    def _stopped(self, text: str, metadata: dict[str, Any]) -> Stopped:
-        return {"event": "stopped", "reason": "shutdown", "response_text": plain(text), "metadata": metadata}
-
-    def _fail(self, error: Exception) -> None:
-        self._failure = error
-        problem = explain(error)
-        if self._accepted:  # otherwise it is raised, and logged where it is answered
-            report(problem, error, self._request_id)
-        body = problem.body(self._request_id)
-        self.log.end(cast(Failed, {"event": "error", "message": problem.message, **body}))
-
-    def _metadata(self, result: AgentResult) -> dict[str, Any]:
-        usage = result.metrics.accumulated_usage
-        return {
-            "session_id": self.session_id,
-            "message_id": public_message_id(result.message, self.session_id),
-            "response_time_ms": round((time.perf_counter() - self._began) * 1000, 1),
-            "stop_reason": result.stop_reason,
-            "usage": {
-                "input_tokens": usage["inputTokens"],
-                "output_tokens": usage["outputTokens"],
-                "total_tokens": usage["totalTokens"],
-            },
-        }
+_CANCEL_SECONDS = 5.0  # how long one waits for a cancelled turn to end
 
 
 class Turns:
-    """The turns that run in this process."""
+    """The turns that run in this process, and a way to those of the others."""
 
-    def __init__(self, settings: Settings, factory: SessionFactory, agents: AgentMaker) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        factory: SessionFactory,
+        agents: AgentMaker,
+        limits: RateLimits,
+        records: TurnRecords,
+        metrics: ServiceMetrics,
+    ) -> None:
         self._settings = settings
         self._factory = factory
         self._agents = agents
+        self._limits = limits
+        self._metrics = metrics
+        self._capacity = Capacity(settings.max_concurrent_turns, settings.max_queued_turns, settings.queue_seconds)
+        self._stored = StoredTurns(records, settings.turn_retention_seconds)
+        self._writer = TurnWriter(records, self._cancel_here)
         self._running: dict[asyncio.Task[None], Turn] = {}
         self._stopped: asyncio.Task[None] | None = None
 
-    async def begin(self, request: ChatRequest, request_id: str) -> Turn:
-        """Open the session, start the turn, and wait until it is accepted.
+    async def begin(
+        self, request: ChatRequest, request_id: str, caller: Caller, idempotency_key: str | None = None
+    ) -> AnyTurn:
+        """Open the session, start the turn, and wait until it is accepted; or find the turn that was begun before.
 
         Args:
             request: The question. Without a ``session_id`` a new session begins.
             request_id: Named in errors and in the log.
+            caller: Who asks. A new session becomes his; another one must be.
+            idempotency_key: The same request with the same key gets the same turn, unless that gave no answer.
 
         Raises:
+            IdempotencyKeyReused: The key came with another request.
             SessionError: The session is busy, has moved on, or cannot be opened.
-            UnknownSession: There is no such session (outside development).
+            UnknownSession: There is no such session (outside development), or it is not the caller's.
+            RateLimited: The caller asks too often.
+            Overloaded: Too many turns are running.
+            ShuttingDown: The service ends.
+        """
+        measured = self._metrics.asked()
+        try:
+            turn = await self._begin(request, request_id, caller, idempotency_key, measured)
+        except BaseException as error:
+            measured.not_started(error)
+            raise
+        measured.not_started(None)
+        return turn
+
+    async def _begin(
+        self,
+        request: ChatRequest,
+        request_id: str,
+        caller: Caller,
+        idempotency_key: str | None,
+        measured: TurnMetrics,
+    ) -> AnyTurn:
+        if self._stopped:
+            raise ShuttingDown
+        await self._limits.count(caller.counted_as)
+        record = self._record(request, caller, idempotency_key)
+        bind(session_id=record.session_id)
+        turn = Turn(record, request_id=request_id, metrics=measured)
+        self._writer.follow(turn)
+        try:
+            if record.key and (earlier := await self._earlier(record, request_id)):
+                self._writer.drop(turn)
+                return earlier
+            with ExitStack() as place:
+                await self._capacity.enter()
+                place.callback(self._capacity.leave)
+                await self._start(turn, request, caller, place)
+        except Exception as error:
+            await self._refuse(turn, error)
+            raise
+        return turn
+
+    def _record(self, request: ChatRequest, caller: Caller, idempotency_key: str | None) -> TurnRecord:
+        session_id = request.session_id or f"session_{uuid.uuid4().hex[:16]}"
+        question = request.model_dump(mode="json", exclude={"stream"})  # how it is read is another matter
+        return TurnRecord(
+            turn_id=new_turn_id(),
+            session_id=session_id,
+            owner=caller.owner,
+            replica=self._writer.replica,
+            key=digest(caller.owner, idempotency_key) if idempotency_key else None,
+            body=digest(question) if idempotency_key else None,
+        )
+
+    async def _earlier(self, record: TurnRecord, request_id: str) -> AnyTurn | None:
+        """The turn that has the key, once it is accepted. ``None`` when this one has it now."""
+        while found := await self._stored.claim(record):
+            if found.record.body != record.body:
+                raise IdempotencyKeyReused
+            if turn := self._writer.find(found.record.turn_id):
+                await turn.accepted()
+                return turn
+            if found.begun:
+                return TurnElsewhere(self._stored, found, request_id)
+            await self._stored.wait_for_begin(found)
+        return None
+
+    async def _refuse(self, turn: Turn, error: Exception) -> None:
+        turn.fail(error)
+        self._writer.drop(turn)
+        if turn.record.key:
+            try:
+                await self._stored.call(lambda: self._stored.records.release(turn.record))
+            except Exception as failure:  # the key is free when the record expires
+                kind = type(failure).__name__
+                logger.warning("session_id=<%s>, error=<%s> | a key was not released", turn.session_id, kind)
+
+    async def _start(self, turn: Turn, request: ChatRequest, caller: Caller, place: ExitStack) -> None:
+        owner = None if request.session_id else caller.owner  # of a new session; else it is as stored
+        manager = await self._factory.open_session(
+            turn.session_id, agent_id=AGENT_ID, owner=owner, turn_timeout=self._settings.turn_timeout
+        )
+        if not caller.may_use(manager.owner):
+            raise UnknownSession
+        await self._check_known(request, caller, manager)
+        if self._stopped:  # it may have come to that meanwhile
+            raise ShuttingDown
+        turn.check_wanted()
+        agent = self._agents.make(manager, request.options())
+        first = not agent.messages
+        task = asyncio.create_task(turn.run(agent, prompt(request.query, request.selected_text)))
+        self._running[task] = turn
+        taken = place.pop_all()
+        task.add_done_callback(lambda _: taken.close())
+        task.add_done_callback(self._ended)
+        await turn.accepted()
+        if first:
+            await self._give_title(turn.session_id, request.query)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        del self._running[task]
+        self._writer.hurry()
+
+    async def resume(self, seen: EventId, session_id: str | None, request_id: str, caller: Caller) -> Log | None:
+        """Find the events after the one that a client has seen.
+
+        Args:
+            seen: Without a turn it is the one that runs in the session.
+            session_id: The session of the turn, if the client says so.
+            request_id: Named in errors and in the log.
+            caller: Who reads.
+
+        Returns:
+            The log of the turn; ``None`` when nothing comes after that event any more. Of a turn that nobody knows, a
+            log whose last event says so.
+
+        Raises:
             ShuttingDown: The service ends.
         """
         if self._stopped:
             raise ShuttingDown
-        session_id = request.session_id or f"session_{uuid.uuid4().hex[:16]}"
-        manager = await self._factory.open_session(session_id, agent_id=AGENT_ID)
-        await self._check_known(request, manager)
-        if self._stopped:  # it may have come to that meanwhile
-            raise ShuttingDown
-        agent = self._agents.make(manager, request.temperature)
-        first = not agent.messages
-        turn = Turn(agent, session_id=session_id, query=request.query, request_id=request_id)
-        task = asyncio.create_task(turn.run(prompt(request.query, request.selected_text)))
-        self._running[task] = turn
-        task.add_done_callback(self._running.pop)
-        await turn.accepted()
-        if first:
-            await self._give_title(session_id, request.query)
-        return turn
+        turn = await self._find(seen, session_id, request_id)
+        if turn and caller.may_use(turn.record.owner) and session_id in (None, turn.session_id):
+            return None if turn.is_over(seen.position) else turn.log
+        if seen.turn_id is None or seen.position >= BEYOND:
+            return None
+        return self._stored.unknown(seen.turn_id, session_id or "", request_id)
 
-    def find(self, session_id: str | None, query: str) -> Turn | None:
-        """The running turn that answers this question, if this process runs it."""
-        turns = self._running.values()
-        return next((turn for turn in turns if (turn.session_id, turn.query) == (session_id, query)), None)
+    async def _find(self, seen: EventId, session_id: str | None, request_id: str) -> AnyTurn | None:
+        found: StoredTurn | None = None
+        if seen.turn_id:
+            if turn := self._writer.find(seen.turn_id):
+                return turn
+            found = await self._stored.read(seen.turn_id)
+        elif session_id:
+            return await self._running_in(session_id, request_id)
+        return TurnElsewhere(self._stored, found, request_id) if found else None
+
+    async def _running_in(self, session_id: str, request_id: str) -> AnyTurn | None:
+        if turn := self._writer.find_running(session_id):
+            return turn
+        found = await self._stored.unfinished(session_id)
+        return TurnElsewhere(self._stored, found, request_id) if found else None
+
+    async def cancel(self, session_id: str, request_id: str) -> bool:
+        """Stop the turn that runs in a session, wherever it runs, and wait some seconds for its end.
+
+        Args:
+            session_id: One that its caller may use.
+            request_id: Named in errors and in the log.
+
+        Returns:
+            Whether a turn was stopped: not if none ran, or if it came to its own end before.
+
+        Raises:
+            ShuttingDown: The service ends.
+        """
+        if self._stopped:
+            raise ShuttingDown
+        turn = await self._running_in(session_id, request_id)
+        turn = turn or self._writer.find_running(session_id, is_accepted=False)
+        if turn is None:
+            return False
+        if isinstance(turn, Turn):
+            self._cancel_here(turn)
+        else:
+            await turn.cancel()
+        try:
+            async with asyncio.timeout(_CANCEL_SECONDS):
+                ending = await turn.log.ended()
+        except TimeoutError:
+            return True
+        return ending["event"] == "stopped" or (ending["event"] == "error" and ending["code"] == "turn_cancelled")
+
+    def _cancel_here(self, turn: Turn) -> None:
+        """Stop a turn; a tool that does not end in time is left behind."""
+        turn.stop("cancelled")
+        for task, running in self._running.items():
+            if running is turn:
+                asyncio.get_running_loop().call_later(self._settings.shutdown_seconds, task.cancel)
+
+    async def forget(self, session_id: str) -> None:
+        """Remove what is written down of the turns of a session that was deleted. At the latest it expires."""
+        try:
+            await self._stored.call(lambda: self._stored.records.forget(session_id))
+        except Exception as error:
+            kind = type(error).__name__
+            logger.warning("session_id=<%s>, error=<%s> | records of its turns are left", session_id, kind)
 
     def stop(self) -> asyncio.Task[None]:
-        """End all turns within ``SHUTDOWN_SECONDS`` and a second, and refuse new ones. May be called again."""
+        """End all turns within ``SHUTDOWN_SECONDS`` and two, and refuse new ones. May be called again."""
         if self._stopped is None:
             self._stopped = asyncio.create_task(self._stop())
         return self._stopped
 
     async def _stop(self) -> None:
         for turn in self._running.values():
-            turn.stop()
+            turn.stop("shutdown")
         await self._until_ended(self._settings.shutdown_seconds)
         for task in self._running:
             task.cancel()
         await self._until_ended(1.0)
         for turn in self._running.values():
             turn.abandon()
+        await self._writer.close()
+        self._stored.close()
 
     async def _until_ended(self, seconds: float) -> None:
         if self._running:
             await asyncio.wait(self._running, timeout=seconds)
 
-    async def _check_known(self, request: ChatRequest, manager: SessionManager) -> None:
-        if request.session_id is None or self._settings.environment == "development":
-            return
+    async def _check_known(self, request: ChatRequest, caller: Caller, manager: SessionManager) -> None:
+        if request.session_id is None or caller.owner or self._settings.environment == "development":
+            return  # a session with an owner is stored
         if not await manager.aio.check_session_exists():
             raise UnknownSession
 
@@ -253,23 +304,3 @@ class Turns:
 def _title(query: str) -> str:
     line = " ".join(query.split())
     return line if len(line) <= _LONGEST_TITLE else line[:_LONGEST_TITLE].rsplit(" ", 1)[0] + " …"
-
-
-def _tool_events(message: Message) -> Iterator[ToolStart | ToolComplete]:
-    for block in message["content"]:
-        if "toolUse" in block:
-            use = block["toolUse"]
-            yield {
-                "event": "tool_start",
-                "tool_use_id": use["toolUseId"],
-                "name": use["name"],
-                "input": plain(use["input"]),
-            }
-        elif "toolResult" in block:
-            result = block["toolResult"]
-            yield {
-                "event": "tool_complete",
-                "tool_use_id": result["toolUseId"],
-                "status": result["status"],
-                "output": plain("\n".join(item["text"] for item in result["content"] if "text" in item)),
-            }

@@ -14,6 +14,8 @@ from pymongo import MongoClient
 
 from chat_service.config import Settings
 
+from .callers import API_KEYS, acting_as
+from .replicas import Replicas, replicas_on
 from .running import Service, served
 
 MakeService = Callable[..., Service]
@@ -53,3 +55,36 @@ def port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         number: int = listening.getsockname()[1]
         return number
+
+
+@pytest.fixture(scope="module", params=["mongodb", "postgres"])
+def replicas(request: pytest.FixtureRequest, mongo_uri: str) -> Iterator[Replicas]:
+    """Starts replicas of the service on one database: once on MongoDB, once on PostgreSQL."""
+    with replicas_on(request.param, mongo_uri) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def two(replicas: Replicas) -> list[Service]:
+    """Two replicas whose demo model takes its time."""
+    return replicas.start(2)
+
+
+@pytest.fixture(scope="module")
+def guarded(make_service: MakeService) -> Service:
+    """A service that asks for keys."""
+    return make_service(api_keys=API_KEYS, operators="ops", failed_key_limit="100000/minute")
+
+
+@pytest.fixture
+def ada(guarded: Service) -> Iterator[Service]:
+    """That service with a key of Ada's."""
+    with acting_as("ada", guarded) as caller:
+        yield caller
+
+
+@pytest.fixture
+def bob(guarded: Service) -> Iterator[Service]:
+    """That service with a key of Bob's."""
+    with acting_as("bob", guarded) as caller:
+        yield caller

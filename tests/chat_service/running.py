@@ -48,14 +48,14 @@ class Service:
 
 
 def events_of(response: httpx.Response) -> Iterator[dict[str, Any]]:
-    """The events of a stream with their ids; comments come as ``{"comment": …}``."""
-    position = None
+    """The events of a stream with their turn and number; comments come as ``{"comment": …}``."""
+    turn_id, number = "", ""
     for line in response.iter_lines():
         name, _, value = line.partition(": ")
         if name == "id":
-            position = int(value)
+            turn_id, _, number = value.partition("-")
         elif name == "data":
-            yield {"id": position, **json.loads(value)}
+            yield {"turn": turn_id, "id": int(number), **json.loads(value)}
         elif line.startswith(":"):
             yield {"comment": value}
 

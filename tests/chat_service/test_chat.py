@@ -260,7 +260,7 @@ def test_ids_of_older_clients_are_taken_in_development(service: Service) -> None
 
 
 def test_outside_development_only_known_sessions_continue(make_service: MakeService) -> None:
-    service = make_service(environment="production")
+    service = make_service(environment="staging")
     refused = service.ask("Hello", session_id="session_0123456789abcdef")
     assert (refused.status_code, refused.json()["code"]) == (404, "session_not_found")
     assert service.http.get("/api/sessions").json()["sessions"] == []
@@ -294,12 +294,23 @@ def test_the_openapi_document_describes_every_route(service: Service) -> None:
     assert set(paths) == {
         "/api/chat",
         "/api/chat/stream",
+        "/api/health",
         "/api/sessions",
         "/api/sessions/{session_id}",
+        "/api/sessions/{session_id}/cancel",
+        "/api/sessions/{session_id}/feedback",
         "/api/sessions/{session_id}/messages",
-        "/api/health",
+        "/api/sessions/{session_id}/metadata",
+        "/chat",
+        "/chat/stream",
+        "/chat/{session_id}",
+        "/debug/pool",
+        "/feedback/{session_id}",
         "/health",
+        "/health/factory",
         "/livez",
+        "/metrics",
+        "/metrics/session/{session_id}",
         "/readyz",
     }
     assert all(operation["description"] for path in paths.values() for operation in path.values())

@@ -1,10 +1,17 @@
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from chat_service.config import ConfigurationError, Settings, load_settings
+from chat_service.effective import default, effective
+
+from .running import ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -82,10 +89,10 @@ def test_an_address_is_judged_without_asking_for_it(monkeypatch: pytest.MonkeyPa
 
 
 def test_words_may_be_written_in_any_case(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"LOG_LEVEL": "debug", "ENVIRONMENT": "Production", "MODEL_PROVIDER": "DEMO"}.items():
+    for name, value in {"LOG_LEVEL": "debug", "ENVIRONMENT": "Staging", "MODEL_PROVIDER": "DEMO"}.items():
         monkeypatch.setenv(name, value)
     settings = load_settings()
-    assert (settings.log_level, settings.environment, settings.model_provider) == ("DEBUG", "production", "demo")
+    assert (settings.log_level, settings.environment, settings.model_provider) == ("DEBUG", "staging", "demo")
 
 
 def test_the_data_may_lie_under_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,3 +132,94 @@ def test_secrets_do_not_show_in_the_settings() -> None:
         _env_file=None, mongodb_uri="mongodb://user:secret@host", openai_api_key="secret", groq_api_key="secret"
     )
     assert "secret" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "remedy"),
+    [
+        ("MODEL_PROVIDER", "gpt", "ollama"),
+        ("MODEL_MAX_TOKENS", "0", "4096"),
+        ("ANTHROPIC_BASE_URL", "localhost", "address"),
+        ("AWS_REGION", "Ireland!", "eu-west-1"),
+        ("OLLAMA_HOST", "localhost:11434", "http://127.0.0.1:11434"),
+        ("LOG_FORMAT", "xml", "json"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "localhost:4317", "http://127.0.0.1:4318"),
+    ],
+)
+def test_a_wrong_value_of_models_and_operations_names_the_remedy(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, remedy: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError, match=rf"^{name}: .*{remedy}"):
+        load_settings()
+
+
+def test_models_to_choose_from_stand_at_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODEL_CHOICES", "small, large,,")
+    assert load_settings().model_choices == ("small", "large")
+
+
+def example() -> dict[str, str]:
+    lines = (ROOT / ".env.example").read_text().splitlines()
+    pairs = [line.removeprefix("# ").partition("=") for line in lines if re.match(r"# [A-Z_]+=", line)]
+    return {name: value for name, _, value in pairs}
+
+
+def test_the_example_has_every_setting_with_its_default_and_no_other() -> None:
+    expected = {name.upper(): default(field) for name, field in Settings.model_fields.items()}
+    assert example() == expected
+
+
+def test_the_example_works_as_it_is_and_with_every_line_taken_in(tmp_path: Path) -> None:
+    text = (ROOT / ".env.example").read_text()
+    assert not re.search(r"^[A-Z_]+=", text, re.MULTILINE)
+    (tmp_path / ".env").write_text("\n".join(f"{name}={value}" for name, value in example().items()))
+    assert load_settings() == Settings(_env_file=None)
+
+
+def test_the_configuration_in_force_says_where_each_value_comes_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".env").write_text("PORT=9001\nLOG_LEVEL=WARNING\nOTEL_EXPORTER_OTLP_ENDPOINT=http://u:secret@h:4318\n")
+    monkeypatch.setenv("LOG_LEVEL", "error")
+    monkeypatch.setenv("ALLOWED_ORIGINS", "https://a.example,https://b.example")
+    monkeypatch.setenv("MONGODB_URI", "mongodb://user:secret@host")
+    lines = list(effective(load_settings()))
+    assert {line.partition("=")[0] for line in lines} == {name.upper() for name in Settings.model_fields}
+    assert "PORT=9001  # .env" in lines
+    assert "LOG_LEVEL=ERROR  # environment" in lines
+    assert "HOST=127.0.0.1  # default" in lines
+    assert "CORS_ORIGINS=https://a.example,https://b.example  # environment" in lines
+    assert "MONGODB_URI=********  # environment" in lines
+    assert "DATABASE_URL=  # default" in lines
+    assert "RATE_LIMIT_STORAGE=memory://  # default" in lines
+    assert "OTEL_EXPORTER_OTLP_ENDPOINT=http://********@h:4318  # .env" in lines
+    assert "secret" not in "\n".join(lines)
+
+
+def test_a_command_prints_the_configuration_in_force(tmp_path: Path) -> None:
+    printed = command(tmp_path, "config", PORT="9002", OPENAI_API_KEY="secret")
+    assert printed.returncode == 0
+    assert "PORT=9002  # environment\n" in printed.stdout
+    assert "secret" not in printed.stdout + printed.stderr
+    refused = command(tmp_path, "config", PORT="x")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr.startswith("PORT: ")
+
+
+def test_a_command_that_does_not_exist_is_told_which_do(tmp_path: Path) -> None:
+    refused = command(tmp_path, "destroy")
+    assert refused.returncode == 2
+    assert all(name in refused.stderr for name in ("run", "migrate", "config", "key"))
+
+
+def command(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "chat_service", *arguments],
+        cwd=folder,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "src"), **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )

@@ -57,7 +57,7 @@ def test_the_root_shows_programs_the_state_and_browsers_the_page(service: Servic
     page = service.http.get("/", headers={"Accept": "text/html,*/*"})
     assert page.headers["content-type"].startswith("text/html")
     assert page.text == service.http.get("/chat.html").text
-    assert page.headers["vary"] == state.headers["vary"] == "Accept"
+    assert page.headers["vary"] == state.headers["vary"] == "Accept, Origin"
 
 
 def test_the_page_runs_no_script_but_its_own(service: Service) -> None:

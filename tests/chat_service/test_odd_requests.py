@@ -96,6 +96,20 @@ def test_any_body_is_served_or_refused(service: Service, path: str) -> None:
     assert service.http.get("/api/sessions").status_code == 200  # whatever was stored can be shown
 
 
+@pytest.mark.parametrize(
+    ("method", "rest"), [("PATCH", ""), ("PATCH", "/metadata"), ("POST", "/feedback"), ("POST", "/messages")]
+)
+def test_any_body_about_a_session_is_served_or_refused(service: Service, method: str, rest: str) -> None:
+    path = f"/api/sessions/{service.http.post('/api/sessions', json={}).json()['session_id']}"
+    for body in BODIES:
+        for headers in TYPES:
+            refused_or_served(service.http.request(method, f"{path}{rest}", content=body, headers=headers))
+    for key in ("", "%00", "$x", "a..b", "%ED%A0%80", "x" * 5_000):
+        refused_or_served(service.http.delete(f"{path}/metadata?key={key}"))
+    for rest in ("", "/metadata", "/feedback", "/messages"):
+        assert service.http.get(f"{path}{rest}").status_code == 200  # whatever was stored can be shown
+
+
 def test_any_query_is_served_or_refused(service: Service) -> None:
     session_id = service.ask("Hello").json()["session_id"]
     cursors = [base64.urlsafe_b64encode(cursor.encode()).decode().rstrip("=") for cursor in CURSORS]
@@ -114,7 +128,7 @@ def test_any_query_is_served_or_refused(service: Service) -> None:
 @pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE", "PUT", "PATCH", "POST", "OPTIONS"])
 def test_any_name_of_a_session_is_served_or_refused(service: Service, method: str) -> None:
     for name in IDS:
-        for rest in ("", "/", "/messages", "/nothing"):
+        for rest in ("", "/", "/messages", "/metadata", "/feedback", "/nothing"):
             response = service.http.request(method, f"/api/sessions/{name}{rest}")
             refused_or_served(response)
 

@@ -13,7 +13,7 @@ import pytest
 from chat_service.config import Settings
 from tests.contract.postgresql import new_database, running_database
 
-from . import test_chat, test_health, test_odd_requests, test_sessions
+from . import test_chat, test_health, test_odd_requests, test_owners, test_sessions
 from .conftest import MakeService
 from .running import Service, served
 
@@ -56,7 +56,7 @@ def _is_of_mongodb(test: Any) -> bool:
     return "mongo_client" in inspect.signature(test).parameters or "mongodb" in inspect.getsource(test)
 
 
-for module in (test_chat, test_health, test_odd_requests, test_sessions):
+for module in (test_chat, test_health, test_odd_requests, test_owners, test_sessions):
     for name, test in vars(module).items():
         if name.startswith("test_") and inspect.isfunction(test) and not _is_of_mongodb(test):
             assert name not in globals(), name

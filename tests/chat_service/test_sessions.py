@@ -131,3 +131,100 @@ def test_a_deleted_session_is_gone_with_all_that_belonged_to_it(
         response = service.http.get(path)
         assert (response.status_code, response.json()["code"]) == (404, "session_not_found")
     assert service.http.delete(f"/api/sessions/{session_id}").status_code == 404
+
+
+def test_a_session_gets_another_title_and_more_metadata(service: Service) -> None:
+    made = service.http.post("/api/sessions", json={"title": "Tea", "metadata": {"a": 1, "b": {"c": 2}}}).json()
+    path = f"/api/sessions/{made['session_id']}"
+    patched = service.http.patch(path, json={"title": "Coffee", "metadata": {"b.d": 3, "e": None}}).json()
+    assert (patched["title"], patched["metadata"]) == ("Coffee", {"a": 1, "b": {"c": 2, "d": 3}, "e": None})
+    assert service.http.patch(path, json={"metadata": {"a": 2}}).json()["title"] == "Coffee"
+    assert service.http.patch(path, json={"title": None}).json()["title"] == "Coffee"
+    assert service.session(made["session_id"])["metadata"]["a"] == 2
+
+
+def test_metadata_is_read_merged_and_removed(service: Service) -> None:
+    session_id = service.http.post("/api/sessions", json={"metadata": {"a": {"b": 1, "c": 2}, "d": 3}}).json()[
+        "session_id"
+    ]
+    path = f"/api/sessions/{session_id}/metadata"
+    assert service.http.get(path).json() == {"session_id": session_id, "metadata": {"a": {"b": 1, "c": 2}, "d": 3}}
+    merged = service.http.patch(path, json={"metadata": {"a.b": [1], "e": "x"}}).json()
+    assert merged["metadata"] == {"a": {"b": [1], "c": 2}, "d": 3, "e": "x"}
+    removed = service.http.delete(path, params={"key": ["a.b", "d", "nothing"]}).json()
+    assert removed == {"session_id": session_id, "metadata": {"a": {"c": 2}, "e": "x"}}
+    assert service.http.get(path).json() == removed
+
+
+@pytest.mark.parametrize("key", ["", "a..b", "$set", "a.$x", "nul\x00", "d.e"])
+def test_metadata_that_cannot_be_addressed_is_refused(service: Service, key: str) -> None:
+    made = service.http.post("/api/sessions", json={"metadata": {"d": 1}}).json()
+    path = f"/api/sessions/{made['session_id']}"
+    for response in (
+        service.http.patch(path, json={"metadata": {key: 1}}),
+        service.http.patch(f"{path}/metadata", json={"metadata": {key: 1}}),
+    ):
+        assert (response.status_code, response.json()["code"]) == (422, "validation_error")
+        assert "metadata" in response.json()["error"]
+    if key != "d.e":
+        assert service.http.delete(f"{path}/metadata", params={"key": key}).status_code == 422
+    assert service.http.get(f"{path}/metadata").json()["metadata"] == {"d": 1}
+
+
+def test_feedback_is_added_and_read(service: Service) -> None:
+    answer = service.ask("Hello").json()
+    path = f"/api/sessions/{answer['session_id']}/feedback"
+    assert service.http.get(path).json() == {"session_id": answer["session_id"], "feedback": []}
+    given = {"rating": "down", "comment": "Too short.", "reason": "incomplete", "message_id": answer["message_id"]}
+    first = service.http.post(path, json=given)
+    assert first.status_code == 201
+    assert {name: first.json()[name] for name in given} == given
+    second = service.http.post(path, json={"rating": "up"}).json()
+    assert second == {**dict.fromkeys(given), "rating": "up", "created_at": second["created_at"]}
+    assert service.http.get(path).json()["feedback"] == [first.json(), second]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{}, {"rating": "great"}, {"rating": "up", "comment": "x" * 2001}, {"rating": "up", "message_id": "0"}],
+)
+def test_feedback_of_another_form_is_refused(service: Service, body: dict[str, Any]) -> None:
+    session_id = service.http.post("/api/sessions", json={}).json()["session_id"]
+    assert service.http.post(f"/api/sessions/{session_id}/feedback", json=body).status_code == 422
+
+
+def test_a_question_is_asked_by_way_of_its_session(service: Service) -> None:
+    session_id = service.http.post("/api/sessions", json={}).json()["session_id"]
+    path = f"/api/sessions/{session_id}/messages"
+    asked = service.http.post(path, json={"query": "My name is Ada."}).json()
+    assert asked["session_id"] == session_id
+    with service.http.stream("POST", path, json={"query": "What is my name?", "stream": True}) as response:
+        assert list(events_of(response))[-1]["response_text"] == "Your name is Ada."
+    assert service.http.get(path).json()["total"] == 4
+    assert service.http.post(path, json={"query": ""}).status_code == 422
+
+
+def test_sessions_are_listed_by_application(make_service: MakeService) -> None:
+    service = make_service()
+    for title, name in (("1", "shop"), ("2", None), ("3", "shop")):
+        service.http.post("/api/sessions", json={"title": title, "application_name": name})
+    listed = service.http.get("/api/sessions", params={"application_name": "shop"}).json()["sessions"]
+    assert [(session["title"], session["application_name"]) for session in listed] == [("3", "shop"), ("1", "shop")]
+
+
+@pytest.mark.parametrize(
+    ("method", "rest", "body"),
+    [
+        ("PATCH", "", {"title": "x"}),
+        ("GET", "/metadata", None),
+        ("PATCH", "/metadata", {"metadata": {"a": 1}}),
+        ("DELETE", "/metadata?key=a", None),
+        ("GET", "/feedback", None),
+        ("POST", "/feedback", {"rating": "up"}),
+        ("POST", "/messages", {"query": "Hello"}),
+    ],
+)
+def test_what_is_beside_a_session_needs_one(service: Service, method: str, rest: str, body: Any) -> None:
+    response = service.http.request(method, f"/api/sessions/session_0123456789abcdef{rest}", json=body)
+    assert (response.status_code, response.json()["code"]) == (404, "session_not_found")
+    assert service.http.get("/api/sessions/session_0123456789abcdef").status_code == 404

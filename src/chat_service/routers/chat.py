@@ -1,73 +1,133 @@
-"""Asking questions."""
+"""Asking questions, and reading, resuming and cancelling the answers."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import quote
 
 from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import StreamingResponse
 
-from ..dependencies import AppSettings, AppTurns, RequestId
-from ..events import frames
-from ..models import ChatRequest, ChatResponse
-from ..turns import Turn
+from ..dependencies import AppCaller, AppSettings, AppTurns, Factory, OwnedSession, RequestId, owned_session
+from ..events import EventId, Log, frames
+from ..models import Cancelled, ChatRequest, ChatResponse, IdempotencyKey, LastEventId, Question, StreamQuery
+from ..openapi import OF_SESSION, OF_TURN, REPEATED, Responses, errors
 
 __all__ = ["router"]
 
 router = APIRouter(prefix="/api", tags=["chat"])
 
-_STREAM: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"text/event-stream": {}}, "description": "Server-sent events; the last one ends the turn."}
+_SESSION_ID = {"session-id": {"description": "Names the session, percent-encoded.", "schema": {"type": "string"}}}
+_STREAM: Responses = {
+    200: {
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "description": "Server-sent events; the last one ends the turn.",
+        "headers": _SESSION_ID,
+    },
+    **errors(OF_TURN, REPEATED),
 }
-_RESUMED: dict[int | str, dict[str, Any]] = {**_STREAM, 204: {"description": "That answer is not being written."}}
+_ANSWER: Responses = {
+    **_STREAM,
+    200: {**_STREAM[200], "description": "The whole answer, or with `stream` server-sent events."},
+}
+_RESUMED: Responses = {**_STREAM, 204: {"description": "Nothing comes after that event."}}
+
+_Key = Annotated[
+    IdempotencyKey | None,
+    Header(
+        alias="Idempotency-Key",
+        description="The same request with the same key is answered once. 1 to 200 printable ASCII characters.",
+    ),
+]
 
 
-@router.post("/chat", response_model=ChatResponse)
-async def chat(request: ChatRequest, turns: AppTurns, settings: AppSettings, request_id: RequestId) -> object:
+@router.post("/chat", response_model=ChatResponse, responses=_ANSWER)
+async def chat(
+    request: ChatRequest,
+    turns: AppTurns,
+    settings: AppSettings,
+    request_id: RequestId,
+    caller: AppCaller,
+    idempotency_key: _Key = None,
+) -> object:
     """Ask a question and wait for the whole answer; ``"stream": true`` answers as ``/api/chat/stream`` does."""
-    turn = await turns.begin(request, request_id)
+    turn = await turns.begin(request, request_id, caller, idempotency_key)
     if request.stream:
-        return _stream(turn, settings.heartbeat_seconds)
+        return _stream(turn.log, settings.heartbeat_seconds)
     return await turn.response()
 
 
 @router.post("/chat/stream", response_class=StreamingResponse, responses=_STREAM)
-async def chat_stream(request: ChatRequest, turns: AppTurns, settings: AppSettings, request_id: RequestId) -> Response:
+async def chat_stream(
+    request: ChatRequest,
+    turns: AppTurns,
+    settings: AppSettings,
+    request_id: RequestId,
+    caller: AppCaller,
+    idempotency_key: _Key = None,
+) -> Response:
     """Ask a question and read the answer as it is written.
 
     Events: ``response_chunk`` (``text``), ``tool_start``, ``tool_complete``, and last exactly one of
     ``response_complete``, ``stopped`` and ``error``. The header ``session-id`` names the session, percent-encoded, and
     so does ``session_id`` in the first event, as it is.
     """
-    return _stream(await turns.begin(request, request_id), settings.heartbeat_seconds)
+    turn = await turns.begin(request, request_id, caller, idempotency_key)
+    return _stream(turn.log, settings.heartbeat_seconds)
 
 
 @router.get("/chat/stream", response_class=StreamingResponse, responses=_RESUMED)
 async def chat_event_source(
-    request: Annotated[ChatRequest, Query()],
+    asked: Annotated[StreamQuery, Query()],
     turns: AppTurns,
     settings: AppSettings,
     request_id: RequestId,
-    last_event_id: Annotated[int | None, Header(ge=0)] = None,
+    caller: AppCaller,
+    factory: Factory,
+    last_event_id: Annotated[LastEventId, Header()] = None,
 ) -> Response:
-    """The same for ``EventSource``, which can only GET.
+    """Ask by GET, as ``EventSource`` does; or read on after the event that ``Last-Event-ID`` names.
 
     An ``EventSource`` that lost its connection comes back by itself with ``Last-Event-ID``. That never asks the
-    question again: the answer goes on from there while it is being written, and otherwise 204 tells the browser to
-    stop.
+    question again: what came after that event is told, by whichever replica is asked, while the answer is written and
+    for some time after. 204 when nothing came after it. For other clients there is ``last_event_id``; no ``query`` is
+    needed with either.
     """
-    if last_event_id is None:
-        return _stream(await turns.begin(request, request_id), settings.heartbeat_seconds)
-    if turn := turns.find(request.session_id, request.query):
-        return _stream(turn, settings.heartbeat_seconds, last_event_id)
-    return Response(status_code=204)
+    seen = last_event_id or asked.last_event_id
+    if seen is None:
+        turn = await turns.begin(asked.question(), request_id, caller, asked.idempotency_key)
+        return _stream(turn.log, settings.heartbeat_seconds)
+    if caller.owner and asked.session_id:
+        await owned_session(asked.session_id, caller, factory)
+    event_id = EventId.parse(seen)
+    log = await turns.resume(event_id, asked.session_id, request_id, caller)
+    return Response(status_code=204) if log is None else _stream(log, settings.heartbeat_seconds, event_id.position)
 
 
-def _stream(turn: Turn, heartbeat: float, position: int = 0) -> StreamingResponse:
-    return StreamingResponse(
-        frames(turn.log, heartbeat, position),
-        media_type="text/event-stream",
-        # Neither a cache nor a proxy may hold back what is meant to be read at once.
-        headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no", "session-id": quote(turn.session_id, safe="")},
-    )
+@router.post("/sessions/{session_id}/messages", response_model=ChatResponse, responses=_ANSWER)
+async def add_message(
+    session: OwnedSession,
+    question: Question,
+    turns: AppTurns,
+    settings: AppSettings,
+    request_id: RequestId,
+    caller: AppCaller,
+    idempotency_key: _Key = None,
+) -> object:
+    """Ask a question in this session; answered as ``POST /api/chat`` answers it."""
+    request = ChatRequest(session_id=session.session_id, **question.model_dump())
+    return await chat(request, turns, settings, request_id, caller, idempotency_key)
+
+
+@router.post("/sessions/{session_id}/cancel", responses=errors(OF_SESSION))
+async def cancel(session: OwnedSession, turns: AppTurns, request_id: RequestId) -> Cancelled:
+    """Stop the answer that is being written in a session, on whichever replica. What was said until then is stored."""
+    return Cancelled(session_id=session.session_id, cancelled=await turns.cancel(session.session_id, request_id))
+
+
+def _stream(log: Log, heartbeat: float, position: int = 0) -> StreamingResponse:
+    # Neither a cache nor a proxy may hold back what is meant to be read at once.
+    headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+    if log.session_id:
+        headers["session-id"] = quote(log.session_id, safe="")
+    return StreamingResponse(frames(log, heartbeat, position), media_type="text/event-stream", headers=headers)

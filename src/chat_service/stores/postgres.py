@@ -11,6 +11,7 @@ from mongodb_session_manager import Awaitables, Background, SessionManager
 from .connections import Connections
 from .postgres_catalogue import PostgresSessionCatalogue
 from .postgres_store import PostgresSessionStore
+from .postgres_turn_records import PostgresTurnRecords
 
 __all__ = ["PostgresSessionFactory"]
 
@@ -65,6 +66,14 @@ class PostgresSessionFactory:
         manager = self.create_session_manager(session_id, **kwargs)
         await self._background.run(partial(manager.unit_of_work.load, agent_id))
         return manager
+
+    def turn_records(self, retention: float) -> PostgresTurnRecords:
+        """What the replicas of a service tell each other of their turns, on the same connections. No I/O.
+
+        Args:
+            retention: Seconds for which a turn is kept after its end.
+        """
+        return PostgresTurnRecords(self._connections, retention)
 
     def migrate(self) -> list[str]:
         """Apply the migrations that are missing. Returns the names of those that this factory has applied."""

@@ -75,7 +75,8 @@ export async function* eventsOf(response) {
     rest = frames.pop();
     for (const frame of frames) {
       const fields = Object.fromEntries(frame.split("\n").map((line) => line.split(/: (.*)/s)));
-      if (fields.data) yield { id: Number(fields.id), ...JSON.parse(fields.data) };
+      // An id is <turn id>-<number>.
+      if (fields.data) yield { id: Number(fields.id.split("-").pop()), ...JSON.parse(fields.data) };
     }
   }
 }
