@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import bson
 from bson import ObjectId
 from pymongo import ReadPreference
+from pymongo.errors import BulkWriteError, WriteConcernError
 
 from .codec import encode, size
 from .errors import SessionError
@@ -241,10 +242,11 @@ class Archive:
         encoded = bson.encode({"value": value})
         digest = hashlib.sha256(encoded).hexdigest()
         self._prepare()
-        ids = made.values.get(digest) or self._known(session_id, commit, whose, digest)
-        if ids is None:
-            ids = made.values[digest] = self._store(whose, digest, value, encoded)
-            made.ids.extend(ids)
+        with in_time(self.collection, len(encoded)):
+            ids = made.values.get(digest) or self._known(session_id, commit, whose, digest)
+            if ids is None:
+                ids = made.values[digest] = self._store(whose, digest, value, encoded)
+                made.ids.extend(ids)
         return {"ids": ids, "bytes": len(encoded)}
 
     def _known(self, session_id: str, commit: Commit, whose: Mapping[str, Any], digest: str) -> list[ObjectId] | None:
@@ -280,8 +282,19 @@ class Archive:
             for id_, part in zip(ids[1:], parts[1:], strict=True)
         ]
         # The first part last, because it is what another message finds.
-        self.collection.insert_many([*rest, first])
+        self._insert([*rest, first], len(encoded))
         return ids
+
+    def _insert(self, documents: Sequence[dict[str, Any]], taken: int) -> None:
+        """Insert documents of so many bytes."""
+        try:
+            with in_time(self.collection, taken):
+                self.collection.insert_many(documents)
+        except BulkWriteError as error:
+            if error.details["writeErrors"]:
+                raise
+            # All are there, but no majority in time: to who asks again this is as any other write without one.
+            raise WriteConcernError("no majority has acknowledged documents of the archive", 64) from error
 
     def spill(
         self, session_id: str, commit: Commit, messages: Sequence[dict[str, Any]], made: Made
@@ -330,7 +343,7 @@ class Archive:
             first += len(group)
         if buckets:
             self._prepare()
-            self.collection.insert_many(buckets)
+            self._insert(buckets, sum(bucket["bytes"] for bucket in buckets))
         return [
             {
                 "id": bucket["_id"],

@@ -49,33 +49,52 @@ class Flushing:
             record: What to write.
             **how: For :meth:`UnitOfWork.flush`.
         """
-        if record in self._held and record.turn_open and not how.get("release"):
+        if record in self._held and (record.turn_open or not isinstance(agent, Agent)) and not how.get("release"):
             return  # it would only make the model wait for what the background tries anyway
         began = time.monotonic()
+        flush = partial(self._unit.flush, record, turn=record.opened, **how)
         try:
-            await self._in_time(record, partial(self._unit.flush, record, **how))
+            if record.outage is None:
+                await self.background.run(flush)
+            else:
+                await self._soon(agent, record, flush, *record.outage)
             record.outage = None
         except self._outages as error:
             if self._options.on_outage == "raise":
-                record.outage = record.outage or (began, error)
+                if record.turn_open:
+                    record.outage = record.outage or (began, error)
                 raise
             self._hold(agent, record, error)
         finally:
             self.settle(agent, record)
 
-    async def _in_time(self, record: Record, flush: Callable[[], None]) -> None:
-        """Flush; where the caller has waited for an outage already, go on in the background after a moment."""
-        if record.outage is None:
-            await self.background.run(flush)
-            return
-        since, error = record.outage
+    async def _soon(
+        self, agent: LocalAgent | None, record: Record, flush: Callable[[], None], since: float, error: Exception
+    ) -> None:
+        """Flush although the caller has waited for an outage already: after a moment it goes on in the background.
+
+        Args:
+            agent: Whose record it is.
+            record: What to write.
+            flush: Writes it.
+            since: When the wait began.
+            error: What the caller was told then; raised again when the moment is over.
+        """
+
+        def to_the_end() -> None:
+            try:
+                flush()
+            finally:
+                self.settle(agent, record)
+
         try:
             async with asyncio.timeout(max(_MOMENT, since + _PATIENCE - time.monotonic())) as limit:
-                await self.background.run(flush)
+                await self.background.run(to_the_end)
+            return
         except TimeoutError:
-            if limit.expired():
-                raise error from None
-            raise
+            if not limit.expired():
+                raise
+        raise error
 
     def here(self, agent: LocalAgent | None, record: Record, **how: bool) -> None:
         """Flush in this thread, which waits."""
@@ -142,7 +161,8 @@ class Flushing:
         if record.flushing.locked():
             return  # the attempt before this one still waits
         try:
-            self._unit.flush(record, release=not record.turn_open)
+            opened = record.opened
+            self._unit.flush(record, release=not record.turn_open, turn=opened)
         except self._outages:
             return
         except Exception as error:

@@ -164,7 +164,7 @@ class TurnLifecycle(RepositorySessionManager):
         record.direct_call = False
         if self._options.on_busy == "wait" and record.kept_open <= 0:
             await self._wait_for_turn(event.agent, record)
-        record.invoking = Invocation()
+        record.invoking, record.outage = Invocation(), None
         _around.set((*(each for each in _around.get() if each.depth), record.invoking))
         if record.kept_open <= 0:
             record.open_turn()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import weakref
@@ -24,6 +25,7 @@ __all__ = [
     "background_of",
     "in_time",
     "is_electing",
+    "knows_server",
     "max_concurrency",
     "noted",
     "open_collection",
@@ -36,8 +38,21 @@ _PATIENCE = 5.0
 _SLOWEST = 1_000_000
 """Bytes a second of the slowest network on which large messages are stored."""
 
+_VOTERS = {"RSSecondary", "RSArbiter"}
+
 _EXISTS_OTHERWISE = {85, 86}
 """IndexOptionsConflict and IndexKeySpecsConflict."""
+
+_RARE = {
+    "application_name",
+    "deleting",
+    "forked_from.owner",
+    "forked_from.session_id",
+    "importing",
+    "lifetime",
+    "owner",
+}
+"""What not every session has."""
 
 Sessions: TypeAlias = Collection[dict[str, Any]]
 
@@ -83,13 +98,22 @@ def open_collection(client: MongoClient[Any], database_name: str, collection_nam
 
 def prepare(collection: Sessions, metadata_fields: Sequence[str]) -> None:
     """Make sure of the server's version and of the indexes, once per process, client and collection."""
+    # Behind the order, what a list may be filtered by besides: then only what is shown is read.
     indexes = [
-        ("created_at",),
-        ("updated_at", "_id"),
-        ("owner", "updated_at", "_id"),
-        ("application_name", "updated_at", "_id"),
+        ("created_at", "_id", "title"),
+        ("updated_at", "_id", "title"),
+        ("owner", "created_at", "_id", "application_name", "title"),
+        ("owner", "updated_at", "_id", "application_name", "title"),
+        ("application_name", "created_at", "_id", "title"),
+        ("application_name", "updated_at", "_id", "title"),
         ("expires_at",),
+        ("lifetime", "updated_at"),
+        ("deleting",),
+        ("importing",),
+        ("forked_from.session_id",),
+        ("forked_from.owner",),
         *((f"metadata.{name}",) for name in metadata_fields),
+        *((f"metadata.{name}", "updated_at", "_id", "owner") for name in metadata_fields),
     ]
     _prepare(collection, indexes, metadata_fields)
 
@@ -132,7 +156,7 @@ def _create(collection: Sessions, indexes: list[IndexModel]) -> None:
 
 def _index(fields: tuple[str, ...]) -> IndexModel:
     options: dict[str, Any] = {}
-    if fields[0] in ("owner", "application_name"):
+    if fields[0] in _RARE or (len(fields) > 1 and fields[0].startswith("metadata.")):
         # Sessions without it need no entry: every write would renew it.
         options["partialFilterExpression"] = {fields[0]: {"$exists": True}}
     return IndexModel([(field, 1) for field in fields], **options)
@@ -150,15 +174,16 @@ def background_of(client: MongoClient[Any]) -> Background:
 
 
 def patience(client: MongoClient[Any], size: int = 0) -> float:
-    """Seconds that a call may take: five, or as long as the client looks for a server, or its own ``timeoutMS``.
+    """Seconds that a call may take: five, or what the client's ``timeoutMS`` says.
 
     Args:
-        client: Whose options count.
+        client: Whose option counts.
         size: Bytes that travel, which may take longer.
     """
-    options = client.options
-    seconds = options.timeout if options.timeout is not None else max(_PATIENCE, options.server_selection_timeout)
-    return float(seconds + size / _SLOWEST)
+    chosen = client.options.timeout
+    if chosen is None:
+        chosen = _PATIENCE
+    return float(chosen + size / _SLOWEST) if chosen else math.inf  # as the driver counts: 0 is no limit
 
 
 def in_time(collection: Sessions, size: int = 0, *, seconds: float | None = None) -> AbstractContextManager[None]:
@@ -167,15 +192,22 @@ def in_time(collection: Sessions, size: int = 0, *, seconds: float | None = None
     Where no server is known the driver's own time to look for one counts, which this would replace.
     """
     client = collection.database.client
-    if not client.topology_description.has_writable_server():
-        return nullcontext()
-    return pymongo.timeout(patience(client, size) if seconds is None else seconds)
+    limit = patience(client, size) if seconds is None else seconds
+    return pymongo.timeout(limit) if knows_server(client) and limit < math.inf else nullcontext()
+
+
+def knows_server(client: MongoClient[Any]) -> bool:
+    """Whether there is a server to write to, as far as the driver knows; sends nothing."""
+    return client.topology_description.has_writable_server()
 
 
 def is_electing(client: MongoClient[Any]) -> bool:
     """Whether there is no primary now but there are members that can elect one; sends nothing."""
     known = client.topology_description
-    return known.topology_type_name == "ReplicaSetNoPrimary" and known.has_readable_server(ReadPreference.SECONDARY)
+    if known.topology_type_name != "ReplicaSetNoPrimary" or not known.has_readable_server(ReadPreference.SECONDARY):
+        return False
+    servers = known.server_descriptions().values()
+    return sum(each.server_type_name in _VOTERS for each in servers) > len(servers) / 2
 
 
 @contextmanager

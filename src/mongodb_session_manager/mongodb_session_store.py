@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import pymongo
 from pymongo import MongoClient
@@ -34,7 +34,16 @@ from .errors import (
     SessionTooLargeError,
 )
 from .large_values import LARGEST_MESSAGE
-from .mongodb_collection import in_time, is_electing, max_concurrency, noted, open_collection, patience, prepare
+from .mongodb_collection import (
+    in_time,
+    is_electing,
+    knows_server,
+    max_concurrency,
+    noted,
+    open_collection,
+    patience,
+    prepare,
+)
 from .mongodb_commands import (
     TOO_LARGE,
     Tail,
@@ -52,6 +61,8 @@ from .store import Claim, Commit, Committed, LoadedAgent, Part
 
 __all__ = ["MongoDBSessionStore"]
 
+_Result = TypeVar("_Result")
+
 _IN_DOUBT = (AutoReconnect, WriteConcernError, ExecutionTimeout)
 """Failures after which the write may have been applied or not."""
 
@@ -63,7 +74,7 @@ _MOMENT = 0.5
 """Seconds without which another attempt is not worth while."""
 
 _ELECTIONS = 3
-"""How many times as long a write may take while the members of a replica set elect a primary."""
+"""How many times as long a call may take while the members of a replica set elect a primary."""
 
 _NOT_A_REPLICA_SET = 123
 
@@ -112,7 +123,9 @@ class MongoDBSessionStore:
         with noted(session_id):
             prepare(self.collection, self.metadata_fields)
             places = addresses(part, agent_id)
-            return self.archive.load(session_id, agent_id, places, graph=part == "multi_agents")
+            return self._outliving_elections(
+                lambda: self.archive.load(session_id, agent_id, places, graph=part == "multi_agents")
+            )
 
     def messages(self, session_id: str, agent_id: str, offset: int = 0, limit: int | None = None) -> LoadedAgent:
         """See :class:`~mongodb_session_manager.SessionStore`. One find; more for what lies in the archive."""
@@ -128,44 +141,60 @@ class MongoDBSessionStore:
         """
         valid_session_id(session_id)
         with noted(session_id):
-            if commit.remains:
-                with in_time(self.collection):
-                    self.archive.finish_deletion(session_id)
-            made = Made()
+            # Sent again as a whole: the revision tells what of it was applied.
+            return self._outliving_elections(lambda: self._commit(session_id, commit, turn_timeout))
+
+    def _outliving_elections(self, call: Callable[[], _Result]) -> _Result:
+        """Call, and again while there is no primary only because one is being elected."""
+        until = time.monotonic() + _ELECTIONS * patience(self.client)
+        while True:
             try:
-                if any("message" in fields for fields in commit.changes.values()):
-                    return self._change(session_id, commit, turn_timeout, made)
-                return self._append(session_id, commit, turn_timeout, made)
-            except SessionError as error:
-                # After a doubt it may have been applied, and changed since by another writer.
-                if error.__cause__ is None:
-                    self.archive.take_back(made)
-                raise
-            except (DocumentTooLarge, OperationFailure) as error:
-                if isinstance(error, DocumentTooLarge) or error.code in TOO_LARGE:
-                    self.archive.take_back(made)
-                    raise _too_large(session_id, commit) from error
-                raise
+                return call()
+            except self.outages:
+                if not is_electing(self.client) or time.monotonic() > until:
+                    raise
+            time.sleep(_PAUSE)
+
+    def _commit(self, session_id: str, commit: Commit, turn_timeout: float) -> Committed:
+        if commit.remains:
+            with in_time(self.collection):
+                self.archive.finish_deletion(session_id)
+        made = Made()
+        try:
+            if any("message" in fields for fields in commit.changes.values()):
+                return self._change(session_id, commit, turn_timeout, made)
+            return self._append(session_id, commit, turn_timeout, made)
+        except SessionError as error:
+            # After a doubt it may have been applied, and changed since by another writer.
+            if error.__cause__ is None:
+                self.archive.take_back(made)
+            raise
+        except (DocumentTooLarge, OperationFailure) as error:
+            if isinstance(error, DocumentTooLarge) or error.code in TOO_LARGE:
+                self.archive.take_back(made)
+                raise _too_large(session_id, commit) from error
+            raise
 
     def _append(self, session_id: str, commit: Commit, turn_timeout: float, made: Made) -> Committed:
         created_at = None
         tail: Tail = commit.at
-        weight = sum(map(size, commit.messages))
-        with in_time(self.collection, weight):
-            if commit.create and weight > LARGEST_MESSAGE:
+        if commit.create and sum(map(size, commit.messages)) > LARGEST_MESSAGE:
+            with in_time(self.collection):
                 commit, created_at = self._created(session_id, commit)
-            messages = [self.archive.take_out(session_id, commit, message, made) for message in commit.messages]
-            commit = replace(commit, messages=messages)
-            added = sum(map(size, messages))
-            spill = None
-            after = replace(
-                tail,
-                size=(tail.size or 0) + len(messages) if commit.part == "agents" else tail.size,
-                bytes=tail.bytes + added,
-                document_bytes=tail.document_bytes + added,
-            )
-            full = messages and after.bytes > room_for(tail)
-            if full and (spilled := self.archive.spill(session_id, commit, messages, made)):
+        messages = [self.archive.take_out(session_id, commit, message, made) for message in commit.messages]
+        commit = replace(commit, messages=messages)
+        added = sum(map(size, messages))
+        spill = None
+        after = replace(
+            tail,
+            size=(tail.size or 0) + len(messages) if commit.part == "agents" else tail.size,
+            bytes=tail.bytes + added,
+            document_bytes=tail.document_bytes + added,
+        )
+        if messages and after.bytes > room_for(tail):
+            with in_time(self.collection, added + 2 * tail.bytes):  # which is read, and written elsewhere
+                spilled = self.archive.spill(session_id, commit, messages, made)
+            if spilled:
                 spill, after = spilled
         condition = commit_filter(session_id, commit, turn_timeout)
         update = commit_update(session_id, commit, spill)
@@ -190,13 +219,13 @@ class MongoDBSessionStore:
         """Replace messages. The turn is held until the archive has followed, so that nobody changes it meanwhile."""
         tail: Tail = commit.at
         positions = [position for position in commit.changes if position < tail.archived]
-        with in_time(self.collection, sum(map(size, commit.changes.values()))):
+        with in_time(self.collection):
             stamps = self.archive.stamps(session_id, tail.address, positions) if positions else {}
             there = self.archive.of_agent(session_id, commit.agent_id)
-            changes = {
-                position: self.archive.take_out(session_id, commit, fields, made)
-                for position, fields in commit.changes.items()
-            }
+        changes = {
+            position: self.archive.take_out(session_id, commit, fields, made)
+            for position, fields in commit.changes.items()
+        }
         stored = {position: fields for position, fields in changes.items() if position >= tail.archived}
         archived = {position: fields for position, fields in changes.items() if position < tail.archived}
         # Sent again after a doubt, the first step may find the last one done.
@@ -238,10 +267,10 @@ class MongoDBSessionStore:
             Whether it created the session; after a doubt, how the agent is kept now.
         """
         doubt: PyMongoError | None = None
-        began = time.monotonic()
+        until = time.monotonic() + patience(self.client, size(update))
         for attempt in range(_ATTEMPTS):
             try:
-                with in_time(self.collection, seconds=max(_MOMENT, self._left(began))):
+                with in_time(self.collection, seconds=_left(until)):
                     result = self.collection.update_one(condition, update, upsert=commit.create)
                 if result.upserted_id is not None or result.matched_count:
                     return result.upserted_id is not None
@@ -250,10 +279,10 @@ class MongoDBSessionStore:
             except _IN_DOUBT as error:
                 doubt = error
                 time.sleep(attempt * _PAUSE)
-            if doubt and self._left(began) < _MOMENT:
+            if doubt and until - time.monotonic() < _MOMENT:
                 break  # What is in doubt is sent again before anything else of this agent.
             try:
-                with in_time(self.collection, seconds=max(_MOMENT, self._left(began))):
+                with in_time(self.collection, seconds=_left(until)):
                     applied = self._applied(
                         session_id, commit, {commit.revision, done or commit.revision}, turn_timeout, doubt
                     )
@@ -262,11 +291,6 @@ class MongoDBSessionStore:
             except SessionError as error:
                 raise error from doubt
         raise doubt or _conflict(session_id, commit)
-
-    def _left(self, began: float) -> float:
-        """Seconds that are left to a write; more of them as long as a primary is being elected."""
-        seconds = patience(self.client) * (_ELECTIONS if is_electing(self.client) else 1)
-        return began + seconds - time.monotonic()
 
     def _applied(
         self,
@@ -279,6 +303,9 @@ class MongoDBSessionStore:
         """How the agent is kept if the commit is in the database. ``None``: send it again; otherwise it is refused."""
         try:
             standing = self._standing(session_id, commit, decides=doubt is not None)
+            if doubt is None and standing is not None and standing.get("revision") in done:
+                # An attempt before this one did it, and did not learn whether a majority holds it.
+                standing = self._standing(session_id, commit, decides=True)
         except PyMongoError as error:
             raise doubt or error from None
         if standing is None or not _is_meant(standing, commit.created_at):
@@ -314,11 +341,15 @@ class MongoDBSessionStore:
 
     def claim(self, session_id: str, claim: Claim, turn_timeout: float) -> LoadedAgent:
         """See :class:`~mongodb_session_manager.SessionStore`. One findAndModify; three more for a new session."""
+        with noted(session_id):
+            return self._outliving_elections(lambda: self._claim(session_id, claim, turn_timeout))
+
+    def _claim(self, session_id: str, claim: Claim, turn_timeout: float) -> LoadedAgent:
         tail: Tail = claim.at
         places = [tail.address]
         projection = load_projection(places, graph=claim.part == "multi_agents")
         condition = claim_filter(session_id, claim, turn_timeout)
-        with noted(session_id), self._given_back(session_id, claim):
+        with self._given_back(session_id, claim):
             for _ in range(_ATTEMPTS):
                 with in_time(self.collection):
                     before = self.collection.find_one_and_update(condition, claim_update(claim), projection)
@@ -344,8 +375,9 @@ class MongoDBSessionStore:
         except Exception:
             address = claim.at.address
             ours = {"_id": session_id, f"{address}.turn.owner": claim.owner, f"{address}.revision": claim.revision}
-            with suppress(PyMongoError), in_time(self.collection, seconds=_MOMENT):
-                self.collection.update_one(ours, {"$unset": {f"{address}.turn": True}})
+            if knows_server(self.client):
+                with suppress(PyMongoError), in_time(self.collection, seconds=_MOMENT):
+                    self.collection.update_one(ours, {"$unset": {f"{address}.turn": True}})
             raise
 
     def _create_claimed(self, session_id: str, claim: Claim) -> None:
@@ -366,6 +398,11 @@ class MongoDBSessionStore:
                 projection={"_id": 1},
             )
         return turn is not None
+
+
+def _left(until: float) -> float:
+    """Seconds until then, and at least a moment."""
+    return max(_MOMENT, until - time.monotonic())
 
 
 def _is_meant(standing: Mapping[str, Any] | None, created_at: datetime | None) -> bool:

@@ -56,6 +56,7 @@ class Record:
         invoking: The invocation that runs in the open turn, or ran last.
         was_interrupted: Whether a refusal ended an interrupt in the agent's memory.
         kept_open: How many hands hold the turn open beside invocations.
+        opened: How many turns were opened, which tells one from the next.
         direct_call: Whether a tool called by hand may be about to be recorded.
         failure: What ended the turn, to be raised when the application's hooks have run.
         stored_form: What is stored in the place of a message.
@@ -86,7 +87,7 @@ class Record:
         self.flushing = threading.Lock()
         self.turn_open = self.claimed = self.was_interrupted = False
         self.invoking = Invocation(depth=0)
-        self.kept_open = 0
+        self.kept_open = self.opened = 0
         self.last_event = self.stamped = time.monotonic()
         self.default_conversation_state: dict[str, Any] = {}
         self.direct_call = False
@@ -228,6 +229,13 @@ class Record:
                 # It is on its way as it was, so the change follows it.
                 self._changes.setdefault(position, {}).update(fields)
 
+    def replace(self, position: int, message: Message) -> None:
+        """The agent holds another object now for a message that was changed."""
+        with self._lock:
+            at = position - self.loaded.count
+            if at >= 0:
+                self._messages[at] = (self._messages[at][0], message)
+
     def set_data(self, fields: Mapping[str, Any]) -> None:
         """Record those stored fields of ``agent_data`` that differ from what the database has."""
         for name, value in fields.items():
@@ -263,7 +271,7 @@ class Record:
         """An invocation begins. Stores nothing."""
         with self._lock:
             self.turn_open = True
-            self.outage = None
+            self.opened += 1
             self._turn_start = self.next_position
             self._turn_counted = dict(self._counters)
 
@@ -300,6 +308,7 @@ class Record:
         session: Mapping[str, Any],
         changes_only: bool,
         again: bool = False,
+        turn: int | None = None,
     ) -> Commit | None:
         """The next change to send, ``None`` when there is nothing to do.
 
@@ -312,8 +321,10 @@ class Record:
             session: Fields of a new session.
             changes_only: Leave everything but changes of stored messages for later.
             again: Whether the turn must be extended even if nothing is recorded.
+            turn: Which turn ends, as ``opened`` counts; a later one does not.
         """
         with self._lock:
+            release = release and turn in (None, self.opened)
             if self._changes:
                 changes, self._changes = self._changes, {}
                 self.unfinished = self._commit(changes=changes, create=create, session=session, holds=self.turn_open)

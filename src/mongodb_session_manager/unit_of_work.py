@@ -122,7 +122,15 @@ class UnitOfWork(SessionRepository):
         self.found = True
         self.created_at = self.created_at or created_at
 
-    def flush(self, record: Record, *, claim: bool = False, release: bool = False, changes_only: bool = False) -> None:
+    def flush(
+        self,
+        record: Record,
+        *,
+        claim: bool = False,
+        release: bool = False,
+        changes_only: bool = False,
+        turn: int | None = None,
+    ) -> None:
         """Write what was recorded of one agent, in as few changes as the database allows, usually one.
 
         Args:
@@ -130,6 +138,7 @@ class UnitOfWork(SessionRepository):
             claim: Make the turn ours even if nothing is recorded.
             release: Give the turn back.
             changes_only: Write only changes of messages that are stored already.
+            turn: Which turn to give back, as the record's ``opened`` counts; a later one is kept.
 
         Raises:
             SessionError: The change was refused. Nothing of this agent is written until it is loaded again.
@@ -150,6 +159,7 @@ class UnitOfWork(SessionRepository):
                 create=not self.found,
                 session=self.session_fields,
                 changes_only=changes_only,
+                turn=turn,
             ):
                 self._send(record, commit)
                 again = False
