@@ -92,3 +92,7 @@ doctor: env ## find what a crash left: MONGODB_URI=… DATABASE_NAME=… COLLECT
 .PHONY: audit
 audit: env ## look for known vulnerabilities in what is pinned; needs a network; ARGS="--vulnerability-service osv"
 	@exec $(BIN)/python scripts/audit.py $(ARGS)
+
+.PHONY: load
+load: env ## put the service under load, with and without sessions (ten minutes); ARGS="--quick" for a look
+	@exec $(BIN)/python -m benchmarks.load $(ARGS)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.ground import Ground, machine, open_ground
+from benchmarks.sections.catalogue import catalogue
 from benchmarks.sections.chats import chats
 from benchmarks.sections.history import history
 from benchmarks.sections.large import large
@@ -31,6 +32,7 @@ SECTIONS: dict[str, Callable[[Ground], Iterator[Table | Promise]]] = {
     "options": options,
     "history": history,
     "large": large,
+    "catalogue": catalogue,
     "others": others,
     "memory": memory,
 }

@@ -257,7 +257,7 @@ def test_the_indexes_are_those_that_lists_and_expiry_need(
     factory.sessions.page()
 
     keys = [list(index["key"].items()) for index in collection.list_indexes()]
-    assert [("created_at", 1)] in keys
+    assert [("created_at", 1), ("_id", 1), ("title", 1)] in keys
     assert [("expires_at", 1)] in keys
     assert [("metadata.topic", 1)] in keys
     assert {key[0][0] for key in keys} == {
@@ -267,6 +267,11 @@ def test_the_indexes_are_those_that_lists_and_expiry_need(
         "owner",
         "application_name",
         "expires_at",
+        "lifetime",
+        "deleting",
+        "importing",
+        "forked_from.session_id",
+        "forked_from.owner",
         "metadata.topic",
     }
 

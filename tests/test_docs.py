@@ -16,7 +16,7 @@ import mongodb_session_manager
 from chat_service import events
 from chat_service.config import Settings
 from chat_service.main import create_app
-from mongodb_session_manager import MongoDBSessionManagerFactory, embedded, fastapi, testing
+from mongodb_session_manager import MongoDBSessionManagerFactory, embedded, fastapi, moving_in, testing
 from tests.commands import Commands
 from tests.models import ScriptedModel
 
@@ -73,7 +73,8 @@ async def ask_every_route_about_chats(app: FastAPI) -> None:
 
 def test_every_public_name_is_documented() -> None:
     text = prose()
-    names = [*mongodb_session_manager.__all__, *embedded.__all__, *fastapi.__all__, *testing.__all__]
+    packages = (mongodb_session_manager, embedded, fastapi, moving_in, testing)
+    names = [name for package in packages for name in package.__all__]
     assert [name for name in names if not re.search(rf"\b{name}\b", text)] == []
 
 

@@ -201,6 +201,26 @@ def test_the_lambda_example_needs_no_database_of_ones_own(tmp_path: Path) -> Non
     ]
 
 
+def test_the_example_of_a_graph_goes_on_after_it_was_killed(mongo_uri: str, database: str, tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, EXAMPLES / "example_graph.py"],
+        cwd=tmp_path,
+        env=environment(MONGODB_URI=mongo_uri, DATABASE_NAME=database),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert ended.stdout.splitlines() == [
+        "research begins",
+        "write begins",
+        "killed",
+        "write begins",
+        "review begins",
+        "completed: research, write, review",
+    ]
+
+
 def test_every_example_is_listed_and_tells_how_to_run_it() -> None:
     listed = re.findall(r"\]\((example_\w+\.py)\)", (EXAMPLES / "README.md").read_text())
     assert sorted(listed) == sorted(file.name for file in EXAMPLES.glob("*.py"))

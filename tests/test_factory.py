@@ -442,3 +442,19 @@ def test_a_forked_child_makes_its_own_client_and_threads(mongo_uri: str, collect
     asked = [message["message"]["content"][0]["text"] for message in agent["messages"][::2]]
     assert asked == ["in the parent", "in the child", "in the parent again"]
     assert {document["_id"] for document in collection.find()} == {"forked", "lone", "parents"}
+
+
+def test_who_waits_while_another_finds_no_server_is_told_so_too_and_does_not_look_again() -> None:
+    asking = threading.Barrier(20)
+
+    def ask(factory: MongoDBSessionManagerFactory) -> BaseException:
+        asking.wait()
+        with pytest.raises(ServerSelectionTimeoutError) as failure:
+            factory.sessions.get("s")
+        return failure.value
+
+    with MongoDBSessionManagerFactory("mongodb://127.0.0.1:9", serverSelectionTimeoutMS=1500) as factory:
+        with ThreadPoolExecutor(20) as pool:
+            told = list(pool.map(ask, [factory] * 20))
+    assert [error.__cause__ for error in told].count(None) == 1
+    assert all("127.0.0.1:9" in str(error) for error in told)

@@ -9,7 +9,18 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
-from typing import Any, Literal, NamedTuple, NotRequired, Protocol, Self, TypeAlias, TypedDict, cast
+from typing import (
+    Any,
+    Literal,
+    NamedTuple,
+    NotRequired,  # pydantic reads no others with Python 3.11
+    Protocol,
+    Self,
+    TypeAlias,
+    cast,
+)
+
+from typing_extensions import TypedDict
 
 __all__ = [
     "BEYOND",

@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from fastapi import FastAPI, Request
@@ -21,6 +22,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pymongo import errors as driver
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Match, Mount
+from starlette.types import Scope
 
 from mongodb_session_manager import SessionError
 from mongodb_session_manager.fastapi import Problem
@@ -46,6 +49,7 @@ __all__ = [
     "explain",
     "failure_of_turn",
     "install",
+    "is_of_turn",
     "report",
 ]
 
@@ -142,14 +146,16 @@ class TurnExpired(ServiceError):
 
 
 class RecordsUnavailable(ServiceError):
-    """An answer that another process writes cannot be read on, because the database cannot be reached. Status 503."""
+    """What is written down of turns cannot be read, because the database cannot be reached. HTTP status 503."""
 
     status_code = 503
     code = "service_unavailable"
     retry_after = 5
 
     def __init__(self) -> None:
-        super().__init__("The database cannot be reached. The answer may go on; come back in a moment.")
+        super().__init__(
+            "The database cannot be reached. An answer that is being written goes on; come back in a moment."
+        )
 
 
 class IdempotencyKeyReused(ServiceError):
@@ -206,6 +212,11 @@ def failure_of_turn(error: Exception) -> Exception:
     failure = AgentError()
     failure.__cause__ = error
     return failure
+
+
+def is_of_turn(error: Exception) -> bool:
+    """Whether a turn that was accepted has failed: what was wrong is in the log then."""
+    return any(isinstance(cause, TurnFailed) for cause in _causes(error))
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -282,9 +293,23 @@ def _frames(error: BaseException) -> str:
 async def _answer(request: Request, error: Exception) -> JSONResponse:
     request_id: str = request.state.request_id
     problem = explain(error)
+    if problem.status_code == 405 and (allowed := _allowed(request)):
+        problem = replace(problem, headers={"Allow": allowed})
     if not isinstance(error, TurnFailed):
         report(problem, error, request_id)
     return problem.response(request_id)
+
+
+def _allowed(request: Request) -> str:
+    """What an address takes: the router has told only of the first route that it found there."""
+    routes = [route for route in request.app.routes if not isinstance(route, Mount)]
+    methods = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
+    scopes = {method: {**request.scope, "method": method} for method in methods}
+    return ", ".join(name for name, scope in scopes.items() if any(_takes(route, scope) for route in routes))
+
+
+def _takes(route: BaseRoute, scope: Scope) -> bool:
+    return route.matches(scope)[0] is Match.FULL
 
 
 def install(app: FastAPI) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import threading
@@ -23,6 +24,7 @@ from .metrics import ServiceMetrics
 from .middleware import Errors, RequestContext
 from .openapi import Described
 from .providers import prepare_loop
+from .purging import purge_forever
 from .routers import chat, health, metrics, older, pages, sessions
 from .security.authentication import Authentication
 from .security.hosts import Hosts
@@ -31,6 +33,9 @@ from .telemetry import flush, instrument
 from .turns import Turns
 
 __all__ = ["create_app"]
+
+_PURGE_SECONDS = 300.0
+"""Between looks for sessions that have expired."""
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -96,7 +101,23 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         stack.push_async_callback(turns.stop)
         stack.enter_context(_told_of_the_end(turns))
         app.state.session_factory, app.state.turns = factory, turns
+        purging = asyncio.create_task(purge_forever(factory, _PURGE_SECONDS))
+        stack.callback(purging.cancel)
+        with _garbage_collected_less_often():
+            yield
+
+
+@contextmanager
+def _garbage_collected_less_often() -> Iterator[None]:
+    """With hundreds of agents at work a full collection stops the loop for a fifth of a second."""
+    before = gc.get_threshold()
+    gc.freeze()  # what is there by now stays
+    gc.set_threshold(5_000, 20, 50)
+    try:
         yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
 
 
 @contextmanager

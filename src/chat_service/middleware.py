@@ -13,7 +13,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .exceptions import explain, report
+from .exceptions import explain, is_of_turn, report
 
 __all__ = ["Errors", "RequestContext"]
 
@@ -84,6 +84,8 @@ class Errors:
         try:
             await self._app(scope, self._limited(receive), answer.send)
         except Exception as error:
+            if answer.status and is_of_turn(error):
+                return  # an answer without its end: the server cuts the connection and logs one line
             request_id = scope["state"]["request_id"]
             problem = explain(error)
             report(problem, error, request_id)

@@ -8,7 +8,15 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
 from fastapi.exceptions import RequestValidationError
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+)
 from strands.types.content import Message
 from strands.types.session import SessionMessage
 
@@ -17,6 +25,8 @@ from mongodb_session_manager import SessionSummary
 from .model_options import ModelOptions
 
 __all__ = [
+    "WHOLE",
+    "Body",
     "Cancelled",
     "ChatRequest",
     "ChatResponse",
@@ -27,6 +37,8 @@ __all__ = [
     "MessageList",
     "MessageView",
     "Metadata",
+    "MetadataChange",
+    "MetadataKey",
     "NewSession",
     "Question",
     "SessionDetail",
@@ -63,25 +75,58 @@ def _not_too_deep(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
+_NO_NAMES: dict[str, Any] = {"not": {"enum": [".", ".."]}}
+
 SessionId = Annotated[
     str,
     StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]+$"),
     AfterValidator(_fits_in_an_address),
+    Field(json_schema_extra=_NO_NAMES),
 ]
 """Ids made here are ``session_`` + 16 hex digits; older clients bring their own."""
 
+AnySession = Annotated[
+    SessionId | None,
+    BeforeValidator(_blank_is_none),
+    WithJsonSchema({"type": ["string", "null"], "pattern": r"^(\s*|[^\x00-\x1f\x7f]{1,256})$", **_NO_NAMES}),
+]
+"""A session, or nothing, which may be written as blanks."""
+
 Metadata = Annotated[dict[str, Any], AfterValidator(_not_too_deep)]
-Query = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
+_DOTTED = r"^[^.$\x00][^.\x00]*(\.[^.$\x00][^.\x00]*)*$"
+MetadataKey = Annotated[str, Field(json_schema_extra={"pattern": _DOTTED})]
+"""A key in the metadata, or several with dots between them; the catalogue refuses others."""
+MetadataChange = Annotated[Metadata, Field(json_schema_extra={"propertyNames": {"pattern": _DOTTED}})]
+
+Query = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=1000),
+    Field(json_schema_extra={"pattern": r"\S"}),
+]
 SelectedText = Annotated[str, StringConstraints(max_length=2000)]
 
 
-class Question(BaseModel):
+def _without_point(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+WHOLE = BeforeValidator(_without_point)
+"""In JSON, 5 is the same whole number as 5.0."""
+
+
+class Body(BaseModel):
+    """What a client sends as JSON, where a number is no text and no truth value."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class Question(Body):
     """A question."""
 
     query: Query
     selected_text: Annotated[SelectedText | None, BeforeValidator(_blank_is_none)] = None
     temperature: float = Field(0.5, ge=0, le=1)
-    top_k: int = Field(5, ge=1, le=10)
+    top_k: Annotated[int, Field(ge=1, le=10), WHOLE] = 5
     stream: bool = False
 
     def options(self) -> ModelOptions:
@@ -92,17 +137,21 @@ class Question(BaseModel):
 class ChatRequest(Question):
     """A question, and the session that it is asked in; without one a session begins."""
 
-    session_id: Annotated[SessionId | None, BeforeValidator(_blank_is_none)] = None
+    session_id: AnySession = None
 
 
 IdempotencyKey = Annotated[str, StringConstraints(pattern=r"^[\x20-\x7e]{1,200}$")]
 LastEventId = Annotated[
-    Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{32}-)?[0-9]{1,10}$")] | None, BeforeValidator(_blank_is_none)
+    Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{32}-)?[0-9]{1,10}$")] | None,
+    BeforeValidator(_blank_is_none),
+    WithJsonSchema({"type": "string", "pattern": r"^(\s*|([0-9a-f]{32}-)?[0-9]{1,10})$"}),
 ]
 
 
 class StreamQuery(ChatRequest):
     """A question in an address, or what was seen of its answer."""
+
+    model_config = ConfigDict(strict=False)  # in an address everything is text
 
     query: Query | None = None  # type: ignore[assignment]
     last_event_id: LastEventId = Field(None, description="As the header Last-Event-ID, which wins.")
@@ -137,7 +186,7 @@ class ChatResponse(BaseModel):
     timestamp: datetime
 
 
-class NewSession(BaseModel):
+class NewSession(Body):
     """What a session may start with."""
 
     metadata: Metadata = Field(default_factory=dict)

@@ -7,16 +7,16 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, Field
 
-from .models import Metadata, plain
+from .models import Body, MetadataChange, plain
 
 __all__ = ["FeedbackList", "FeedbackView", "MetadataPatch", "NewFeedback", "SessionMetadata", "SessionPatch"]
 
 
-class SessionPatch(BaseModel):
+class SessionPatch(Body):
     """What shall change: the title, and what is merged into the metadata."""
 
     title: str | None = Field(None, max_length=200)
-    metadata: Metadata = Field(default_factory=dict)
+    metadata: MetadataChange = Field(default_factory=dict)
 
 
 class SessionMetadata(BaseModel):
@@ -26,13 +26,13 @@ class SessionMetadata(BaseModel):
     metadata: dict[str, Any]
 
 
-class MetadataPatch(BaseModel):
+class MetadataPatch(Body):
     """What is merged into the metadata. Dotted keys address nested fields."""
 
-    metadata: Metadata
+    metadata: MetadataChange
 
 
-class NewFeedback(BaseModel):
+class NewFeedback(Body):
     """What somebody thinks of an answer, or of the whole conversation."""
 
     rating: Literal["up", "down", "neutral"]

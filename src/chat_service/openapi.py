@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from pydantic import TypeAdapter
 from starlette.exceptions import HTTPException
 
 from mongodb_session_manager import (
@@ -21,6 +22,7 @@ from mongodb_session_manager import (
 )
 
 from .config import Settings
+from .events import Event
 from .exceptions import (
     AgentError,
     IdempotencyKeyReused,
@@ -39,6 +41,7 @@ from .security.refusals import Forbidden, Overloaded, RateLimited, Unauthorized,
 
 __all__ = [
     "DATABASE",
+    "FRAME",
     "OF_SESSION",
     "OF_TURN",
     "REFUSED_VALUE",
@@ -50,6 +53,20 @@ __all__ = [
 ]
 
 Responses: TypeAlias = dict[int | str, dict[str, Any]]
+
+FRAME: dict[str, Any] = {
+    "type": "object",
+    "required": ["id", "data"],
+    "properties": {
+        "id": {"type": "string", "pattern": "^[0-9a-f]{32}-[0-9]{1,10}$"},
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": {"$ref": "#/components/schemas/Event"},
+        },
+    },
+}
+"""One server-sent event."""
 
 _REQUEST_ID = "0123456789abcdef0123456789abcdef"
 _SCHEMA = {"$ref": "#/components/schemas/ErrorResponse"}
@@ -67,20 +84,20 @@ _SCHEMES = {
     "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same key."},
 }
 
-_ABOUT = {"session_id": "session_9d4c1f7e2b3a4c5d"}
+_SESSION = "session_9d4c1f7e2b3a4c5d"
 DATABASE: tuple[Exception, ...] = (RecordsUnavailable(),)
 """The database cannot be reached."""
-TOO_LARGE: tuple[Exception, ...] = (SessionTooLargeError("", **_ABOUT),)
+TOO_LARGE: tuple[Exception, ...] = (SessionTooLargeError("", session_id=_SESSION),)
 """A session cannot take more."""
 REFUSED_VALUE: tuple[Exception, ...] = (InvalidRequest("cursor: take it as it is from next_cursor of the page before"),)
 """A value that only the server can judge is wrong."""
-OF_SESSION: tuple[Exception, ...] = (SessionNotFoundError("", **_ABOUT), *DATABASE)
+OF_SESSION: tuple[Exception, ...] = (SessionNotFoundError("", session_id=_SESSION), *DATABASE)
 """Of a route that reads or changes a session."""
 OF_TURN: tuple[Exception, ...] = (
     *OF_SESSION,
     *TOO_LARGE,
-    SessionBusyError("", **_ABOUT),
-    SessionConflictError("", **_ABOUT),
+    SessionBusyError("", session_id=_SESSION),
+    SessionConflictError("", session_id=_SESSION),
     TurnCancelled(),
     RateLimited(7),
     AgentError(),
@@ -131,6 +148,9 @@ def _complete(document: dict[str, Any], settings: Settings) -> None:
     components = document.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
     schemas["ErrorResponse"] = ErrorResponse.model_json_schema()
+    events = TypeAdapter(Event).json_schema(ref_template="#/components/schemas/{model}")
+    schemas.update(events.pop("$defs"), Event=events)
+    schemas["AgentConfig"]["properties"]["model"]["enum"] = [*_models(settings), None]
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     if settings.keys:
@@ -138,10 +158,16 @@ def _complete(document: dict[str, Any], settings: Settings) -> None:
         document["security"] = [{name: []} for name in _SCHEMES]
 
 
+def _models(settings: Settings) -> list[str]:
+    return list(dict.fromkeys(name for name in (settings.model_id, *settings.model_choices) if name))
+
+
 def _complete_operation(path: str, operation: dict[str, Any], settings: Settings) -> None:
     responses = operation["responses"]
     if "examples" not in responses.get("422", {}).get("content", {}).get("application/json", {}):
         responses.pop("422", None)  # FastAPI's own
+    for parameter in operation.get("parameters", ()):
+        parameter["schema"] = _without_null(parameter["schema"])
     for error in _anywhere(path, operation, settings):
         _add(responses, error)
     for response in responses.values():
@@ -149,6 +175,16 @@ def _complete_operation(path: str, operation: dict[str, Any], settings: Settings
     operation["responses"] = dict(sorted(responses.items()))
     if settings.keys and path in PUBLIC:
         operation["security"] = []
+
+
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a parameter, which may be absent, but in an address or a header nothing is null."""
+    if schema.get("type") == ["string", "null"]:
+        return {**schema, "type": "string"}
+    value, *others = schema.get("anyOf", (schema,))
+    if others != [{"type": "null"}]:
+        return schema
+    return {**value, **{name: said for name, said in schema.items() if name != "anyOf"}}
 
 
 def _anywhere(path: str, operation: dict[str, Any], settings: Settings) -> Iterator[Exception]:

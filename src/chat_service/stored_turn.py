@@ -27,7 +27,9 @@ _LONGEST_PAUSE = 2.0
 _DEAD = 5.0  # seconds of silence after which a replica may be gone
 _WATCHED = 2.0  # seconds for which one watches before one says so: the server may have been away, not the replica
 _FIRST_WRITE = 3.0  # seconds within which an accepted turn is written down
+_LONGEST_BEGIN = 120.0  # seconds within which a question is accepted or refused: it waits for 60 at most
 _PATIENCE = 30.0  # seconds for which a database that cannot be reached is asked again
+_LONGEST_CALL = 7.0  # the records give up after five
 _READERS = 4
 
 
@@ -50,19 +52,29 @@ class StoredTurns:
         """Ask the records something.
 
         Raises:
+            RecordsUnavailable: It took too long, the wait for a thread included.
             ShuttingDown: This process ends.
         """
         if self._closed.is_set():
             raise ShuttingDown
-        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+        try:
+            async with asyncio.timeout(_LONGEST_CALL):
+                return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+        except TimeoutError as error:
+            raise RecordsUnavailable from error
 
     async def claim(self, record: TurnRecord) -> StoredTurn | None:
         """Take the key of a turn. ``None`` when it is taken now, else the turn that has it."""
         return await self.call(lambda: self.records.claim(record))
 
-    async def wait_for_begin(self, holder: StoredTurn) -> None:
-        """Give a turn that was not accepted yet the time for that; free its key if its replica is gone."""
-        if holder.quiet >= _DEAD:
+    async def wait_for_begin(self, holder: StoredTurn, *, is_ours: bool) -> None:
+        """Give a turn that was not accepted yet the time for that, or free its key if nobody begins it any more.
+
+        Args:
+            holder: It may have been refused while the database was away, so that its key could not be given back.
+            is_ours: It was this replica's, which does not know it any more.
+        """
+        if is_ours or holder.quiet >= _DEAD or age_of(holder.record.turn_id) >= _LONGEST_BEGIN:
             await self.call(lambda: self.records.release(holder.record))
         else:
             await self.pause(_PAUSE / 2)

@@ -107,12 +107,17 @@ class Turns:
             if record.key and (earlier := await self._earlier(record, request_id)):
                 self._writer.drop(turn)
                 return earlier
+        except Exception as error:
+            self._refuse(turn, error)
+            raise
+        try:
             with ExitStack() as place:
                 await self._capacity.enter()
                 place.callback(self._capacity.leave)
                 await self._start(turn, request, caller, place)
         except Exception as error:
-            await self._refuse(turn, error)
+            self._refuse(turn, error)
+            await self._release(turn)
             raise
         return turn
 
@@ -138,16 +143,18 @@ class Turns:
                 return turn
             if found.begun:
                 return TurnElsewhere(self._stored, found, request_id)
-            await self._stored.wait_for_begin(found)
+            await self._stored.wait_for_begin(found, is_ours=found.record.replica == self._writer.replica)
         return None
 
-    async def _refuse(self, turn: Turn, error: Exception) -> None:
+    def _refuse(self, turn: Turn, error: Exception) -> None:
         turn.fail(error)
         self._writer.drop(turn)
+
+    async def _release(self, turn: Turn) -> None:
         if turn.record.key:
             try:
                 await self._stored.call(lambda: self._stored.records.release(turn.record))
-            except Exception as failure:  # the key is free when the record expires
+            except Exception as failure:  # who asks for the key next finds that nobody begins it
                 kind = type(failure).__name__
                 logger.warning("session_id=<%s>, error=<%s> | a key was not released", turn.session_id, kind)
 

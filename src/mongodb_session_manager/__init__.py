@@ -11,6 +11,7 @@ from .errors import (
     SessionNotFoundError,
     SessionTooLargeError,
 )
+from .history_cut import cut_data, looked_at, refuse_cut
 from .hooks import FeedbackSNSHook, MetadataSQSHook, create_feedback_sns_hook, create_metadata_sqs_hook
 from .mongodb_connection_pool import MongoDBConnectionPool, UnsupportedServerError
 from .mongodb_session_factory import (
@@ -21,6 +22,9 @@ from .mongodb_session_factory import (
 )
 from .mongodb_session_manager import MongoDBSessionManager, create_mongodb_session_manager
 from .mongodb_session_repository import MongoDBSessionRepository
+from .redaction import change_of, redact_message
+from .session_export import SessionExport, exported_lines
+from .session_lines import read_lines
 from .session_manager import SessionManager
 from .storage import MongoDBStorage
 from .store import (
@@ -28,9 +32,11 @@ from .store import (
     Claim,
     Commit,
     Committed,
+    DeletionReceipt,
     LoadedAgent,
     SessionCatalogue,
     SessionPage,
+    SessionStatistics,
     SessionStore,
     SessionSummary,
 )
@@ -44,6 +50,7 @@ __all__ = [
     "Claim",
     "Commit",
     "Committed",
+    "DeletionReceipt",
     "FeedbackSNSHook",
     "LoadedAgent",
     "MetadataSQSHook",
@@ -56,22 +63,31 @@ __all__ = [
     "SessionCatalogue",
     "SessionConflictError",
     "SessionError",
+    "SessionExport",
     "SessionManager",
     "SessionNotFoundError",
     "SessionPage",
+    "SessionStatistics",
     "SessionStore",
     "SessionSummary",
     "SessionTooLargeError",
     "SessionView",
     "UnsupportedServerError",
+    "change_of",
     "close_global_factory",
     "create_feedback_sns_hook",
     "create_metadata_sqs_hook",
     "create_mongodb_session_manager",
+    "cut_data",
     "decode",
     "encode",
+    "exported_lines",
     "get_global_factory",
     "initialize_global_factory",
+    "looked_at",
+    "read_lines",
+    "redact_message",
+    "refuse_cut",
     "session_message",
     "valid_session_id",
 ]

@@ -377,8 +377,13 @@ class Archive:
                 return False
             id_, index, stamp = stamps[position]
             condition = {"_id": id_, f"messages.{index}.updated_at": stamp}
-            if not self.collection.update_one(condition, message_update(f"messages.{index}", fields)).matched_count:
+            update = message_update(f"messages.{index}", fields)
+            # Read afterwards: whoever shares the bucket later finds the new values in it.
+            bucket = self.collection.find_one_and_update(condition, update, {"session_ids": 1}, return_document=True)
+            if bucket is None:
                 return False
+            if values := list(listed([fields])):
+                self.share(values, bucket["session_ids"])
         return True
 
     def of_agent(self, session_id: str, agent_id: str) -> list[ObjectId]:
@@ -387,15 +392,42 @@ class Archive:
         return [each["_id"] for each in self.collection.find(whose, {"_id": 1})]
 
     def discard(self, session_id: str, ids: Sequence[ObjectId]) -> None:
-        """Remove those that the session does not list; what forks share is left to them."""
+        """Remove those that no session lists; what forks list is left to them."""
         if not ids:
             return
-        used = set(listed_by(self._sessions.find_one({"_id": session_id}, {"agents": 1}) or {}))
+        used = self.used_by([session_id])
+        unlisted = [id_ for id_ in ids if id_ not in used]
+        if not unlisted:
+            return
+        self.collection.delete_many({"_id": {"$in": unlisted}, "session_ids": [session_id]})
+        for shared in self.collection.find({"_id": {"$in": unlisted}}, {"session_ids": 1}):
+            self._let_go(session_id, shared["_id"], shared["session_ids"])
+
+    def _let_go(self, session_id: str, id_: ObjectId, session_ids: Sequence[str]) -> None:
+        """Remove what a session lists no more, unless another lists it, or may be about to: a fork lists it last."""
+        others = [each for each in session_ids if each != session_id]
+        as_it_was = {"_id": id_, "session_ids": list(session_ids)}
+        if id_ in self.used_by(others) or self._sessions.count_documents({"_id": {"$in": others}}) < len(others):
+            self.collection.update_one(as_it_was, {"$pull": {"session_ids": session_id}})
+            return
+        self.collection.delete_one(as_it_was)
+
+    def used_by(self, session_ids: Sequence[str]) -> set[ObjectId]:
+        """All that some sessions list, by way of their buckets too."""
+        used = {
+            id_
+            for document in self._sessions.find({"_id": {"$in": list(session_ids)}}, {"agents": 1})
+            for id_ in listed_by(document)
+        }
         with_values = {"_id": {"$in": [*used]}, "messages.external": {"$exists": True}}
         for bucket in self.collection.find(with_values, {"messages.external": 1}):
             used |= set(listed(bucket["messages"]))
-        if unlisted := [id_ for id_ in ids if id_ not in used]:
-            self.collection.delete_many({"_id": {"$in": unlisted}, "session_ids": [session_id]})
+        return used
+
+    def share(self, ids: Sequence[ObjectId], session_ids: Sequence[str]) -> bool:
+        """Let other sessions list documents too. Whether all of them were there; the doctor takes them for used now."""
+        update = {"$addToSet": {"session_ids": {"$each": list(session_ids)}}, "$set": {"used_at": datetime.now(UTC)}}
+        return self.collection.update_many({"_id": {"$in": list(ids)}}, update).matched_count == len(set(ids))
 
     def take_back(self, made: Made) -> None:
         """Remove what a refused attempt had inserted."""

@@ -12,10 +12,13 @@ MessageAdded outside a turn                 flush as soon as no tool use waits f
 AfterModelCall                              flush a redaction
 AfterInvocation, first                      flush everything, release the turn
 AfterInvocation, last                       flush what the application's own hooks changed; raise what went wrong
+MessageAdded of a BidiAgent                 flush, unless it only keeps a place or a tool use waits for its result
+MessageUpdated                              flush the replaced message
+BidiAgentStop                               flush the rest; reload an agent whose last write was refused
 ==========================================  =================================================================
 
 Callbacks are coroutine functions, because the SDK drops what anything else returns; the flush itself runs on a pool
-thread, never on the event loop.
+thread, never on the event loop. Graphs and swarms: :mod:`mongodb_session_manager.graph_lifecycle`.
 """
 
 from __future__ import annotations
@@ -23,8 +26,6 @@ from __future__ import annotations
 import asyncio
 import copy
 import math
-import random
-import time
 import uuid
 import weakref
 from collections.abc import Mapping
@@ -35,20 +36,19 @@ from typing import TYPE_CHECKING, Any
 
 from pymongo.errors import PyMongoError
 from strands import Agent
+from strands.bidi.hooks import BidiAgentStopEvent
 from strands.hooks import (
     AfterInvocationEvent,
     AfterModelCallEvent,
-    AfterMultiAgentInvocationEvent,
-    AfterNodeCallEvent,
     AgentInitializedEvent,
     BeforeInvocationEvent,
     BeforeModelCallEvent,
-    BeforeMultiAgentInvocationEvent,
     BeforeToolCallEvent,
     HookRegistry,
     MessageAddedEvent,
-    MultiAgentInitializedEvent,
+    MessageUpdatedEvent,
 )
+from strands.multiagent.base import MultiAgentBase
 from strands.session.repository_session_manager import RepositorySessionManager
 from strands.tools._tool_helpers import generate_missing_tool_result_content
 from strands.types.content import Message
@@ -56,28 +56,26 @@ from strands.types.session import SessionMessage
 
 from . import documents
 from .background import Background
+from .bidi_messages import finished, is_unfinished
 from .codec import encode
 from .errors import SessionBusyError, SessionConflictError, SessionError
 from .flushing import Flushing
+from .graph_lifecycle import GraphLifecycle
 from .held_turn import HeldTurn
 from .metrics import Counters, counters
 from .records import Invocation, Record
 from .store import SessionStore
 from .turn_options import TurnOptions
 from .unit_of_work import UnitOfWork
+from .waiting import claim_when_free
 
 if TYPE_CHECKING:
-    from strands.multiagent.base import MultiAgentBase
     from strands.types.agent import LocalAgent
 
 __all__ = ["TurnLifecycle"]
 
 _around: ContextVar[tuple[Invocation, ...]] = ContextVar("around", default=())
 """The invocations that the running code is inside of: a tool may invoke its own agent again."""
-
-
-_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
-"""Seconds between looks at a turn that somebody else has."""
 
 
 class TurnLifecycle(RepositorySessionManager):
@@ -114,6 +112,7 @@ class TurnLifecycle(RepositorySessionManager):
         self._options = options
         self._agents: dict[str, weakref.ref[LocalAgent]] = {}
         self._flushing = Flushing(self.unit_of_work, background, options)
+        self._graphs = GraphLifecycle(self.unit_of_work, self._flushing, options)
         self._model_calls: dict[str, int] = {}
 
     # The SDK's events
@@ -130,10 +129,9 @@ class TurnLifecycle(RepositorySessionManager):
         registry.add_callback(MessageAddedEvent, self._on_message_added)
         registry.add_callback(AfterInvocationEvent, self._on_invocation_ends, order=first)
         registry.add_callback(AfterInvocationEvent, self._on_invocation_ended, order=last)
-        registry.add_callback(MultiAgentInitializedEvent, self._on_graph_initialized)
-        registry.add_callback(BeforeMultiAgentInvocationEvent, self._on_graph_begins)
-        registry.add_callback(AfterNodeCallEvent, self._on_node_ended)
-        registry.add_callback(AfterMultiAgentInvocationEvent, self._on_graph_ends)
+        registry.add_callback(MessageUpdatedEvent, self._on_message_updated)
+        registry.add_callback(BidiAgentStopEvent, self._on_connection_ended, order=first)
+        self._graphs.register_hooks(registry)
 
     def _on_agent_initialized(self, event: AgentInitializedEvent[LocalAgent]) -> None:
         self.initialize(event.agent)
@@ -172,32 +170,13 @@ class TurnLifecycle(RepositorySessionManager):
 
     async def _wait_for_turn(self, agent: Agent, record: Record) -> None:
         """Claim the turn before the invocation, when it is free, and bring the agent up to date."""
-        deadline = time.monotonic() + self._options.busy_timeout
-        longest = _SHORTEST_PAUSE
-        while True:
-            try:
-                moved = await self._claim(record)
-                break
-            except SessionBusyError:
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    raise
-            longest = min(2 * longest, _LONGEST_PAUSE)
-            await asyncio.sleep(min(left, random.uniform(_SHORTEST_PAUSE, longest)))  # noqa: S311
-        if moved:
+        timeout = self._options.busy_timeout
+        if await claim_when_free(self.unit_of_work, self._background, record, timeout):
             try:
                 await self._catch_up(agent)
             except BaseException:
                 await self._background.run(partial(self.unit_of_work.flush, record, release=True))
                 raise
-
-    async def _claim(self, record: Record) -> bool:
-        try:
-            return await self._background.run(partial(self.unit_of_work.claim, record))
-        except asyncio.CancelledError:
-            # It may be claimed all the same, and nobody will end the turn.
-            await self._background.run(partial(self.unit_of_work.flush, record, release=True))
-            raise
 
     async def _catch_up(self, agent: Agent) -> None:
         """Give an agent the history that it was just loaded with, and ask whether the prompt still fits."""
@@ -217,7 +196,7 @@ class TurnLifecycle(RepositorySessionManager):
         record = self._heard(event.agent)
         if not record.turn_open:
             record.direct_call = isinstance(event, BeforeToolCallEvent) and isinstance(event.agent, Agent)
-            if record.direct_call:
+            if isinstance(event, BeforeToolCallEvent):
                 self._raise_refusal(record)
             return
         self._raise_refusal(record)
@@ -233,9 +212,11 @@ class TurnLifecycle(RepositorySessionManager):
 
     async def _on_message_added(self, event: MessageAddedEvent[LocalAgent]) -> None:
         agent, record, message = event.agent, self._heard(event.agent), event.message
-        if record.refusal is not None and not record.turn_open:
+        if record.refusal is not None and not record.turn_open and isinstance(agent, Agent):
             # A repair of the history that the coming reload replaces.
             return
+        if record.refusal is not None and not isinstance(agent, Agent):
+            agent.messages[:] = [other for other in agent.messages if other is not message]
         self._raise_refusal(record)
         try:
             self._record_message(message, agent, record, again=_is_said_again(message, agent, record))
@@ -256,13 +237,48 @@ class TurnLifecycle(RepositorySessionManager):
 
     def _rests(self, message: Message, agent: LocalAgent, record: Record) -> bool:
         """Whether a message waits for a later one to be written with."""
+        if not isinstance(agent, Agent):
+            kept_back = record.turn_open and self._options.durability == "turn"
+            return kept_back or record.unanswered_tool_use() or is_unfinished(message)
         calls_tool = any("toolUse" in block for block in message["content"])
         if record.turn_open:
             return self._options.durability == "turn" or (message["role"] == "assistant" and not calls_tool)
         if record.direct_call:
             return message["role"] == "user" or calls_tool
         # A repair before an invocation that waits for its turn is kept until the claim tells whether it is needed.
-        return record.unanswered_tool_use() or (self._options.on_busy == "wait" and isinstance(agent, Agent))
+        return record.unanswered_tool_use() or self._options.on_busy == "wait"
+
+    async def _on_message_updated(self, event: MessageUpdatedEvent[LocalAgent]) -> None:
+        agent, record, message = event.agent, self._heard(event.agent), event.message
+        self._raise_refusal(record)
+        position = record.position_of(event.tracking_id)
+        if position is None:
+            raise SessionError(
+                f"a message of agent {agent.agent_id!r} in session {self.session_id!r} was replaced that is not among"
+                " its newest; reload the agent",
+                session_id=self.session_id,
+                agent_id=agent.agent_id,
+            )
+        self._record_change(message, position, record)
+        record.replace(position, message)
+        for each in (self._latest_agent_message[agent.agent_id], *self._held_records.get(agent.agent_id, [])):
+            if each is not None and each.message_id == position:
+                each.message = message
+        if not self._rests(message, agent, record):
+            self._record_state(agent, record)
+            await self._flushing.run(agent, record)
+
+    async def _on_connection_ended(self, event: BidiAgentStopEvent) -> None:
+        agent, record = event.agent, self._heard(event.agent)
+        if record.refusal is not None:
+            # It was raised when it was found; the next connection begins with what is stored.
+            with suppress(SessionError, PyMongoError):
+                await self._background.run(partial(self.unit_of_work.load, agent.agent_id))
+                self._restore(agent)
+            return
+        self._record_state(agent, record)
+        if record.is_pending:
+            await self._flushing.run(agent, record)
 
     async def _on_invocation_ends(self, event: AfterInvocationEvent) -> None:
         agent, record = event.agent, self._heard(event.agent)
@@ -323,14 +339,17 @@ class TurnLifecycle(RepositorySessionManager):
         record.start_counting(_counters(agent, 0))
         self._agents[agent.agent_id] = weakref.ref(agent)
 
-    def reload(self, agent: LocalAgent) -> None:
+    def reload(self, agent: LocalAgent | MultiAgentBase) -> None:
         """Bring an agent up to date with what is stored: messages, state, interrupts, conversation manager.
 
-        What was recorded and not written is forgotten.
+        What was recorded and not written is forgotten. A graph or swarm goes on from its stored state.
 
         Raises:
             SessionNotFoundError: The session was deleted.
         """
+        if isinstance(agent, MultiAgentBase):
+            self._graphs.reload(agent)
+            return
         self.unit_of_work.load(agent.agent_id)
         self._restore(agent)
 
@@ -365,9 +384,11 @@ class TurnLifecycle(RepositorySessionManager):
         """Hold the agent's turn by hand, for several calls: ``with manager.claim(agent): …``, or ``async with``.
 
         Raises:
-            ValueError: The agent was not made with this session manager.
+            ValueError: The agent was not made with this session manager, or is a graph, which holds its own turn.
             SessionBusyError: On entering, if another turn is running.
         """
+        if isinstance(agent, MultiAgentBase):
+            raise ValueError(f"graph {agent.id!r} holds its turn from its first node to its last; claim an agent's")
         known = self._agents.get(agent.agent_id)
         if known is None or known() is not agent:
             raise ValueError(f"agent {agent.agent_id!r} was not made with this session manager")
@@ -397,6 +418,8 @@ class TurnLifecycle(RepositorySessionManager):
         # The conversation manager may have removed every message; the newest is still the one to redact.
         if self._latest_agent_message[agent.agent_id] is None:
             self._latest_agent_message[agent.agent_id] = next(reversed(record.window()), None)
+        if not isinstance(agent, Agent):
+            agent.messages = [finished(message) for message in agent.messages]
         record.restored = True
 
     def _heard(self, agent: LocalAgent) -> Record:
@@ -471,46 +494,13 @@ class TurnLifecycle(RepositorySessionManager):
 
     # Graphs and swarms
 
-    async def _on_graph_initialized(self, event: MultiAgentInitializedEvent) -> None:
-        source = event.source
-        await self._background.run(partial(self.unit_of_work.load, source.id, "multi_agents"))
-        with self.unit_of_work.recording():
-            self.initialize_multi_agent(source)
-
-    async def _on_graph_begins(self, event: BeforeMultiAgentInvocationEvent) -> None:
-        record = self._graph(event.source)
-        if record.refusal is not None:
-            await self._background.run(partial(self.unit_of_work.load, event.source.id, "multi_agents"))
-        record.open_turn()
-        await self._flushing.run(None, record, claim=True)
-
-    async def _on_node_ended(self, event: AfterNodeCallEvent) -> None:
-        self._record_graph(event.source)
-        await self._flushing.run(None, self._graph(event.source))
-
-    async def _on_graph_ends(self, event: AfterMultiAgentInvocationEvent) -> None:
-        record = self._graph(event.source)
-        if record.refusal is None:
-            self._record_graph(event.source)
-        try:
-            await self._flushing.run(None, record, release=True)
-        finally:
-            record.turn_open = False
-        self._raise_refusal(record)
+    def initialize_multi_agent(self, source: MultiAgentBase, **kwargs: Any) -> None:
+        """Give a graph or swarm the state that is stored of it. The SDK has this done when one is made."""
+        self._graphs.initialize(source)
 
     def sync_multi_agent(self, source: MultiAgentBase, **kwargs: Any) -> None:
         """Store the state of a graph or swarm if it changed."""
-        self._record_graph(source)
-        self._write_through(self._graph(source))
-
-    def _record_graph(self, source: MultiAgentBase) -> None:
-        with self.unit_of_work.recording():
-            super().sync_multi_agent(source)
-
-    def _graph(self, source: MultiAgentBase) -> Record:
-        record = self.unit_of_work.record(source.id, "multi_agents")
-        record.touch()
-        return record
+        self._write_through(self._graphs.record(source))
 
 
 def _is_inside(record: Record) -> bool:

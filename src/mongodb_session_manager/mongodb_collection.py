@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import threading
+import time
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -14,7 +15,7 @@ import pymongo
 from bson.codec_options import CodecOptions
 from pymongo import IndexModel, MongoClient, ReadPreference, WriteConcern
 from pymongo.collection import Collection
-from pymongo.errors import OperationFailure, PyMongoError
+from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
 
 from .background import Background
@@ -63,6 +64,7 @@ class _Prepared:
     def __init__(self) -> None:
         self.places: set[tuple[str, ...]] = set()
         self.lock = threading.Lock()
+        self.failure: tuple[float, ConnectionFailure] | None = None
 
 
 _prepared: weakref.WeakKeyDictionary[MongoClient[Any], _Prepared] = weakref.WeakKeyDictionary()
@@ -131,11 +133,21 @@ def _prepare(collection: Sessions, indexes: Sequence[tuple[str, ...]], named: Se
         prepared = _prepared.setdefault(client, _Prepared())
     if place in prepared.places:
         return
+    asked_at = time.monotonic()
     with prepared.lock:
-        if place not in prepared.places:
+        if place in prepared.places:
+            return
+        if prepared.failure is not None and prepared.failure[0] >= asked_at:
+            # Found out while we waited for it: to ask again, one after the other, would take as long for each.
+            failure = prepared.failure[1]
+            raise type(failure)(str(failure)) from failure
+        try:
             _create(collection, [_index(fields) for fields in indexes])
-            check_server(client)
-            prepared.places.add(place)
+        except ConnectionFailure as error:
+            prepared.failure = (time.monotonic(), error)
+            raise
+        check_server(client)
+        prepared.places.add(place)
 
 
 def _create(collection: Sessions, indexes: list[IndexModel]) -> None:

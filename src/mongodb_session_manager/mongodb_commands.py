@@ -16,6 +16,7 @@ from . import documents
 from .store import Claim, Commit, LoadedAgent
 
 __all__ = [
+    "EXPIRES_AT",
     "GONE",
     "TOO_LARGE",
     "Read",
@@ -36,6 +37,7 @@ __all__ = [
     "message_update",
     "new_session",
     "standing_projection",
+    "unending",
     "whole_tail",
 ]
 
@@ -48,10 +50,36 @@ _LARGEST_INT = 2**31 - 1
 _REFERENCE_BYTES = 60
 """About what the reference of a bucket takes."""
 
+EXPIRES_AT: dict[str, Any] = {
+    "$switch": {
+        "branches": [
+            {
+                "case": {"$and": [{"$isNumber": "$lifetime"}, {"$eq": [{"$type": "$updated_at"}, "date"]}]},
+                "then": {"$add": ["$updated_at", {"$multiply": ["$lifetime", 1000]}]},
+            },
+            {"case": {"$eq": [{"$type": "$expires_at"}, "date"]}, "then": "$expires_at"},
+        ],
+        "default": None,
+    }
+}
+"""An expression: when the session expires, ``lifetime`` seconds after its last change or at a fixed date; or null."""
+
 GONE: dict[str, Any] = {
     "$or": [
         {"$gt": ["$deleting", None]},
-        {"$and": [{"$eq": [{"$type": "$expires_at"}, "date"]}, {"$lte": ["$expires_at", "$$NOW"]}]},
+        {"$gt": ["$importing", None]},
+        {
+            "$let": {
+                "vars": {"expires_at": EXPIRES_AT},
+                "in": {
+                    "$and": [
+                        {"$ne": ["$hold", True]},
+                        {"$gt": ["$$expires_at", None]},
+                        {"$lte": ["$$expires_at", "$$NOW"]},
+                    ]
+                },
+            }
+        },
     ]
 }
 """An expression: the session reads as absent, though a document is still there."""
@@ -283,7 +311,8 @@ def commit_filter(session_id: str, commit: Commit, turn_timeout: float) -> dict[
     address = commit.at.address
     if commit.create:
         absent = {"$exists": False}
-        return {"_id": session_id, "deleting": absent, f"{address}.revision": absent, f"{address}.messages": absent}
+        apart = dict.fromkeys(("deleting", "importing"), absent)
+        return {"_id": session_id, **apart, f"{address}.revision": absent, f"{address}.messages": absent}
     revision = {"$exists": False} if commit.expected is None else commit.expected
     condition: dict[str, Any] = {"_id": session_id, f"{address}.revision": revision, "deleting": {"$exists": False}}
     if commit.expected is None and commit.created_at is not None:
@@ -314,8 +343,13 @@ def _expired_before(turn_timeout: float) -> dict[str, Any]:
 
 
 def alive() -> dict[str, Any]:
-    """A condition: the session does not read as absent."""
-    return {"deleting": {"$exists": False}, "$nor": [{"expires_at": {"$lte": datetime.now(UTC)}}]}
+    """A condition: the session does not read as absent. Not for an upsert."""
+    return {"$expr": {"$not": [GONE]}}
+
+
+def unending() -> dict[str, Any]:
+    """A condition for an upsert: nothing says that the session reads as absent, now or ever."""
+    return {name: {"$exists": False} for name in ("deleting", "importing", "expires_at", "lifetime")}
 
 
 def claim_filter(session_id: str, claim: Claim, turn_timeout: float) -> dict[str, Any]:

@@ -7,9 +7,9 @@ beside it. An implementation never sees an ``Agent``; what it is given and gives
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Literal, Protocol, TypeAlias
 
 from strands.types.session import SessionMessage
@@ -19,15 +19,19 @@ __all__ = [
     "Claim",
     "Commit",
     "Committed",
+    "DeletionReceipt",
     "LoadedAgent",
+    "Order",
     "Part",
     "SessionCatalogue",
     "SessionPage",
+    "SessionStatistics",
     "SessionStore",
     "SessionSummary",
 ]
 
 Part: TypeAlias = Literal["agents", "multi_agents"]
+Order: TypeAlias = Literal["updated_at", "created_at"]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -216,6 +220,10 @@ class SessionSummary:
 
     Attributes:
         is_dated: Whether ``created_at`` is the stored date; of a session of the older layout it may stand in for none.
+        expires_at: When it expires, ``None`` for never. What is held does not expire then.
+        lifetime: Seconds after its last change at which it expires; ``None`` unless every change moves that on.
+        is_held: Whether it is exempt from expiry.
+        forked_from: The session that it was forked from, which may be deleted since.
     """
 
     session_id: str
@@ -227,6 +235,10 @@ class SessionSummary:
     application_name: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     agents: dict[str, AgentSummary] = field(default_factory=dict)
+    expires_at: datetime | None = None
+    lifetime: float | None = None
+    is_held: bool = False
+    forked_from: str | None = None
 
     @property
     def message_count(self) -> int:
@@ -236,10 +248,42 @@ class SessionSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionPage:
-    """Some sessions, the most recently updated first. ``next_cursor`` is ``None`` on the last page."""
+    """Some sessions, the newest first. ``next_cursor`` is ``None`` on the last page."""
 
     items: list[SessionSummary]
     next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeletionReceipt:
+    """What was deleted of an owner.
+
+    Attributes:
+        sessions: How many sessions.
+        messages: How many messages of all agents were in them.
+        kept_in_forks: How many of his messages are left in forks that others made of his sessions.
+    """
+
+    sessions: int
+    messages: int
+    kept_in_forks: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionStatistics:
+    """Sums over sessions that are there now.
+
+    Attributes:
+        sessions: How many.
+        messages: How many messages of all their agents. What a fork took over counts in it too.
+        totals: Tokens, calls and milliseconds by name, each spent once.
+        days: How many of the sessions began on which day, in UTC; those without a date are left out.
+    """
+
+    sessions: int
+    messages: int
+    totals: dict[str, int]
+    days: dict[date, int]
 
 
 class SessionCatalogue(Protocol):
@@ -269,8 +313,32 @@ class SessionCatalogue(Protocol):
         cursor: str | None = None,
         owner: str | None = None,
         application_name: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        title: str | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        updated_after: datetime | None = None,
+        updated_before: datetime | None = None,
+        order: Order = "updated_at",
     ) -> SessionPage:
-        """Sessions by time of their last change, newest first."""
+        """Sessions for which all that is given holds, newest first.
+
+        Args:
+            limit: How many at most.
+            cursor: The ``next_cursor`` of the page before, which had the same order.
+            owner: Whose.
+            application_name: Of which application.
+            metadata: What fields must be equal to; dotted keys address nested fields.
+            title: A part of it, in any case.
+            created_after: Begun then or later. Dates without a zone are UTC.
+            created_before: Begun earlier.
+            updated_after: Changed last then or later.
+            updated_before: Changed last earlier.
+            order: Which date decides what is newest.
+
+        Raises:
+            ValueError: ``limit`` is below 1, the cursor is not one of such a page, or an argument cannot be meant.
+        """
 
     def messages(
         self, session_id: str, agent_id: str = "default", *, limit: int | None = None, offset: int = 0
@@ -290,8 +358,140 @@ class SessionCatalogue(Protocol):
     ) -> SessionSummary:
         """Change the title, merge metadata."""
 
+    def rename(self, session_id: str, title: str | None) -> SessionSummary:
+        """Give a session another title; ``None`` removes it."""
+
     def delete(self, session_id: str) -> bool:
-        """Remove a session and all that belongs to it. ``False`` when there was none."""
+        """Remove a session and all that belongs to it, held or not. ``False`` when there was none.
+
+        Forks of it stay whole.
+        """
+
+    def delete_owner(self, owner: str) -> DeletionReceipt:
+        """Remove all sessions of an owner, held or not, one after the other. Interrupted, a repeat goes on.
+
+        Returns:
+            What this call has removed, and what is left in forks of others.
+        """
+
+    def expire(self, session_id: str, seconds: float | None, *, rolling: bool = True) -> datetime | None:
+        """Let a session expire: from then on it reads as absent, and :meth:`purge` removes it.
+
+        Args:
+            session_id: The session.
+            seconds: From now on, or from its last change on; ``None`` for never.
+            rolling: Whether every change of the session, such as a turn, begins the time anew.
+
+        Returns:
+            When it expires unless it changes.
+
+        Raises:
+            ValueError: ``seconds`` is not above 0.
+        """
+
+    def hold(self, session_id: str, held: bool = True) -> None:
+        """Exempt a session from expiry until it is let go. Its time runs on; it can be deleted all the same."""
+
+    def purge(self, *, limit: int = 1000) -> int:
+        """Remove what has expired, was half deleted, or was half imported an hour ago; so many at most. How many."""
+
+    def export(self, session_id: str) -> Iterable[str]:
+        """A session as JSON Lines, in pieces that are read while they are iterated, plainly or asynchronously.
+
+        Raises:
+            SessionConflictError: While iterating: its history was cut meanwhile.
+        """
+
+    def import_lines(
+        self, lines: Iterable[str | bytes], *, session_id: str | None = None, owner: str | None = None
+    ) -> SessionSummary:
+        """Make a session of what :meth:`export` gave. It can be seen when all of it is there.
+
+        Args:
+            lines: Of the export, in order; each is read once.
+            session_id: Its id, instead of the one that it had.
+            owner: Whose it is, instead of who had it.
+
+        Raises:
+            SessionError: The session exists.
+            ValueError: A line is damaged or missing; the message says which.
+        """
+
+    def fork(
+        self,
+        session_id: str,
+        new_id: str,
+        *,
+        agent_id: str = "default",
+        at: int | None = None,
+        owner: str | None = None,
+        title: str | None = None,
+    ) -> SessionSummary:
+        """Begin another session with the history of one agent up to a position. Nothing of the session changes.
+
+        Title, owner, application, metadata and expiry are taken over, and the agent's state as it is now; feedback and
+        totals are not. If something is cut off, what hangs on it goes as with :meth:`rewind`.
+
+        Args:
+            session_id: The session.
+            new_id: The id of the fork.
+            agent_id: Whose history.
+            at: How many messages it begins with, ``None`` for all.
+            owner: Whose the fork is, if not the session's.
+            title: Its title, if not the session's.
+
+        Raises:
+            SessionNotFoundError: There is no such session or agent.
+            SessionError: ``new_id`` exists.
+            ValueError: There is no such position, or it lies between a tool use and its result.
+        """
+
+    def rewind(
+        self, session_id: str, position: int, *, agent_id: str = "default", turn_timeout: float = 30.0
+    ) -> AgentSummary:
+        """Cut the history of an agent, so that ``position`` messages are left.
+
+        Its state stays as it is. An interrupt that waits for an answer is dropped, and what a stateful model remembers.
+        Where the conversation manager had left out everything before the position, as many messages as it had kept are
+        given to the agent again, from a question on, and its summary is dropped.
+
+        Args:
+            session_id: The session.
+            position: How many messages are left.
+            agent_id: Whose history.
+            turn_timeout: Seconds after which a turn that is not renewed has expired.
+
+        Raises:
+            SessionBusyError: A turn of that agent is running.
+            SessionConflictError: The history changed meanwhile.
+            SessionNotFoundError: There is no such session or agent.
+            ValueError: There is no such position, or it lies between a tool use and its result.
+        """
+
+    def redact(
+        self,
+        session_id: str,
+        position: int,
+        replacement: str = "[redacted]",
+        *,
+        agent_id: str = "default",
+        turn_timeout: float = 30.0,
+    ) -> list[str]:
+        """Replace what a message says, here and in all forks that took it over. A repeat finishes what was interrupted.
+
+        Tool uses and results keep their ids and names, so that they still fit.
+
+        Returns:
+            The sessions in which it was replaced.
+
+        Raises:
+            SessionBusyError: A turn of that agent is running here or in a fork; the others are done.
+            SessionNotFoundError: There is no such session or agent.
+            ValueError: There is no message at that position.
+        """
+
+    def statistics(self, *, owner: str | None = None, application_name: str | None = None) -> SessionStatistics:
+        """Sums over all sessions, or those of an owner or an application."""
 
     def clear_turns(self) -> int:
         """Free every turn of every session, for the only process that can hold one. Returns how many sessions had."""

@@ -67,6 +67,18 @@ def test_a_conversation_is_listed_under_its_first_question(page: Page) -> None:
     expect(page.get_by_role("heading", name="Ask, stop, come back")).to_be_visible()
 
 
+def test_an_answer_that_is_cancelled_elsewhere_says_so(page: Page, address: str) -> None:
+    page.goto("/")
+    ask(page, "What is a session?")
+    expect(page).to_have_url(re.compile(r"#/session_"))
+    expect(log(page).get_by_role("article").last).not_to_be_empty()
+    cancelled = httpx.post(f"{address}/api/sessions/{current_session(page)}/cancel", timeout=10)
+    assert cancelled.json()["cancelled"]
+    finished(page)
+    expect(log(page)).to_contain_text("This answer was stopped. What was said so far is stored.")
+    expect(log(page)).not_to_contain_text("The service was stopped")
+
+
 def test_a_reload_in_the_middle_of_an_answer_reads_on(page: Page, address: str) -> None:
     page.goto("/")
     ask(page, "What is a session?")

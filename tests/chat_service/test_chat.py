@@ -292,6 +292,7 @@ def test_nothing_that_is_said_gets_into_the_log(service: Service, caplog: pytest
 def test_the_openapi_document_describes_every_route(service: Service) -> None:
     paths = service.http.get("/openapi.json").raise_for_status().json()["paths"]
     assert set(paths) == {
+        "/",
         "/api/chat",
         "/api/chat/stream",
         "/api/health",
@@ -302,6 +303,7 @@ def test_the_openapi_document_describes_every_route(service: Service) -> None:
         "/api/sessions/{session_id}/messages",
         "/api/sessions/{session_id}/metadata",
         "/chat",
+        "/chat.html",
         "/chat/stream",
         "/chat/{session_id}",
         "/debug/pool",

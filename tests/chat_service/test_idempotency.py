@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import signal
+import socket
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from pymongo import MongoClient
 
+from .conftest import MakeService
 from .replicas import LONG, Replicas, beginning
 from .running import Service, events_of, eventually
 
@@ -137,3 +141,31 @@ def test_a_key_is_free_again_when_its_replica_was_killed(replicas: Replicas, key
     assert repeated[-1]["code"] == "turn_interrupted"
     answer = eventually(lambda: (found := ask(survivor, key, LONG)).status_code == 200 and found, 10)
     assert answer.json()["response_text"]
+
+
+@pytest.mark.parametrize("where", [0, 1])
+def test_a_key_that_a_refused_request_could_not_give_back_is_free_again(
+    make_service: MakeService, mongo_client: MongoClient[Any], key: str, where: int
+) -> None:
+    service = make_service()
+    first = ask(service, key).json()
+    turns = mongo_client[service.database_name]["sessions_turns"]
+    # As it lies there when the database goes away between the claim of the key and the refusal of the question.
+    not_begun = {"$unset": {"begun": "", "ending": "", "events": ""}}
+    eventually(
+        lambda: turns.update_one({"key": {"$exists": True}, "ending": {"$exists": True}}, not_begun).modified_count
+    )
+    if where:  # of another replica, which is there and has long forgotten it
+        found = turns.find_one_and_delete({"key": {"$exists": True}})
+        assert found
+        turns.insert_one({**found, "_id": f"00000000{found['_id'][8:]}", "replica": "other"})
+        turns.insert_one({"_id": "other", "alive": datetime.now(UTC) + timedelta(hours=1)})
+    assert ask(service, key).json()["session_id"] != first["session_id"]
+
+
+def test_while_the_database_is_away_many_requests_with_keys_are_refused_at_once(make_service: MakeService) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, and never says a word
+        service = make_service(mongodb_uri=f"mongodb://127.0.0.1:{silent.getsockname()[1]}")
+        with ThreadPoolExecutor(24) as pool:  # each gives up after 20 seconds
+            answers = list(pool.map(lambda number: ask(service, f"key {number}"), range(24)))
+    assert {(answer.status_code, answer.json()["code"]) for answer in answers} == {(503, "service_unavailable")}

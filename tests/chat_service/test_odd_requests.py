@@ -152,3 +152,31 @@ def test_odd_headers_are_served_or_refused(service: Service) -> None:
     for header in odd:
         for path in ("/", "/chat.html", "/static/app.js", "/livez", "/api/chat/stream?query=x"):
             refused_or_served(service.http.get(path, headers=[header]))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "status"),
+    [
+        ("temperature", 1, 200),
+        ("temperature", "0.5", 422),
+        ("temperature", True, 422),
+        ("top_k", 5.0, 200),
+        ("top_k", 5.5, 422),
+        ("top_k", "5", 422),
+        ("stream", "true", 422),
+        ("stream", 1, 422),
+        ("session_id", " ", 200),
+    ],
+)
+def test_in_json_a_number_is_no_text_and_no_truth_value(
+    service: Service, field: str, value: object, status: int
+) -> None:
+    answer = service.http.post("/api/chat", json={"query": "Hello", field: value})
+    assert answer.status_code == status
+    if status == 422:
+        assert [found["field"] for found in answer.json()["details"]["fields"]] == [field]
+
+
+def test_in_an_address_everything_is_text(service: Service) -> None:
+    asked = {"query": "Hello", "temperature": "0.5", "top_k": "5", "stream": "true"}
+    assert service.http.get("/api/chat/stream", params=asked).status_code == 200

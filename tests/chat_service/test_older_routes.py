@@ -113,7 +113,9 @@ def test_a_prompt_may_be_longer_than_a_query(service: Service) -> None:
     assert ask(service, "hello " * 20_000, "long").status_code == 413
 
 
-def test_a_failure_in_mid_stream_does_not_look_like_an_end(make_service: MakeService) -> None:
+def test_a_failure_in_mid_stream_does_not_look_like_an_end(
+    make_service: MakeService, caplog: pytest.LogCaptureFixture
+) -> None:
     with running_model(OLLAMA) as server:
         service = make_service(model_provider="ollama", ollama_host=server.address, model_id="m")
         server.say([*OLLAMA.words("Half", " of", " it")[:2], BREAK])
@@ -124,6 +126,9 @@ def test_a_failure_in_mid_stream_does_not_look_like_an_end(make_service: MakeSer
         assert next(parts) + next(parts) == "Half of"
         with pytest.raises(httpx.RemoteProtocolError):
             next(parts)
+    failures = [record.getMessage() for record in caplog.records if "request failed" in record.getMessage()]
+    assert ["code=<agent_error>" in message for message in failures] == [True]  # told once, as what it was
+    assert not [record for record in caplog.records if record.name.startswith("uvicorn") and record.exc_info]
 
 
 def test_a_failure_before_the_first_word_has_its_status(make_service: MakeService) -> None:

@@ -11,7 +11,7 @@ from fastapi.responses import StreamingResponse
 from ..dependencies import AppCaller, AppSettings, AppTurns, Factory, OwnedSession, RequestId, owned_session
 from ..events import EventId, Log, frames
 from ..models import Cancelled, ChatRequest, ChatResponse, IdempotencyKey, LastEventId, Question, StreamQuery
-from ..openapi import OF_SESSION, OF_TURN, REPEATED, Responses, errors
+from ..openapi import FRAME, OF_SESSION, OF_TURN, REPEATED, Responses, errors
 
 __all__ = ["router"]
 
@@ -20,7 +20,7 @@ router = APIRouter(prefix="/api", tags=["chat"])
 _SESSION_ID = {"session-id": {"description": "Names the session, percent-encoded.", "schema": {"type": "string"}}}
 _STREAM: Responses = {
     200: {
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {"text/event-stream": {"itemSchema": FRAME}},
         "description": "Server-sent events; the last one ends the turn.",
         "headers": _SESSION_ID,
     },

@@ -18,7 +18,7 @@ from ..dependencies import AppCaller, AppSettings, AppTurns, Factory, NamedSessi
 from ..events import Log
 from ..exceptions import InvalidRequest, TurnFailed
 from ..model_options import ModelOptions
-from ..models import ChatRequest, SessionId
+from ..models import WHOLE, Body, ChatRequest, SessionId
 from ..openapi import OF_SESSION, OF_TURN, REFUSED_VALUE, TOO_LARGE, Responses, errors
 
 __all__ = ["router"]
@@ -29,21 +29,23 @@ _TEXT: Responses = {
     200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "The answer, while it is written."},
     **errors(OF_TURN, REFUSED_VALUE),
 }
-_Prompt = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]  # MAX_BODY_BYTES bounds it
+_Prompt = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1), Field(json_schema_extra={"pattern": r"\S"})
+]  # MAX_BODY_BYTES bounds it
 _HeaderSession = Annotated[SessionId, BeforeValidator(unquote), Header(alias="session-id", description="URL-encoded.")]
 
 
-class AgentConfig(BaseModel):
+class AgentConfig(Body):
     """What a client may choose. Anything else is refused, and nothing of this reaches an agent as it is."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     temperature: float = Field(0.5, ge=0, le=1)
-    max_tokens: int | None = Field(None, ge=1, le=100_000)
+    max_tokens: Annotated[int, Field(ge=1, le=100_000), WHOLE] | None = None
     model: str | None = Field(None, max_length=200, description="One of MODEL_CHOICES.")
 
 
-class Prompt(BaseModel):
+class Prompt(Body):
     """A question in the older form."""
 
     prompt: _Prompt

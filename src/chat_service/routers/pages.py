@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
+from pydantic import BaseModel
 from starlette.staticfiles import StaticFiles
 
 from ..dependencies import Factory
+from ..openapi import Responses
 from .health import pool_stats
 
 __all__ = ["Assets", "router"]
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(tags=["page"])
 
 _WEB = Path(__file__).parents[1] / "web"
 _HEADERS = {
@@ -25,6 +28,23 @@ _HEADERS = {
     ),
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
+}
+
+
+class State(BaseModel):
+    """The state of the service."""
+
+    status: Literal["running"]
+    startup_time: datetime
+    pool_stats: dict[str, Any]
+
+
+_STATE: Responses = {
+    200: {
+        "model": State,
+        "content": {"text/html": {"schema": {"type": "string"}}},
+        "description": "The state of the service, or the page.",
+    }
 }
 
 
@@ -41,8 +61,8 @@ class Assets(StaticFiles):
         return response
 
 
-@router.head("/")
-@router.get("/")
+@router.head("/", include_in_schema=False)
+@router.get("/", response_class=Response, responses=_STATE)
 async def root(request: Request, factory: Factory) -> Response:
     """The page when a browser asks, else the state of the service."""
     if "text/html" in request.headers.get("accept", ""):
@@ -53,8 +73,8 @@ async def root(request: Request, factory: Factory) -> Response:
     return JSONResponse(content, headers={"Vary": "Accept"})
 
 
-@router.head("/chat.html")
-@router.get("/chat.html")
+@router.head("/chat.html", include_in_schema=False)
+@router.get("/chat.html", response_class=HTMLResponse)
 async def chat_page() -> Response:
     """The page."""
     return FileResponse(_WEB / "chat.html", headers={**_HEADERS, "Vary": "Accept"})

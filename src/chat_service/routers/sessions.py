@@ -12,7 +12,7 @@ from mongodb_session_manager import SessionSummary
 from ..agent import AGENT_ID
 from ..dependencies import AppCaller, AppTurns, Factory, OwnedSession
 from ..exceptions import InvalidRequest, UnknownSession
-from ..models import MessageList, MessageView, NewSession, SessionDetail, SessionList, SessionView, plain
+from ..models import MessageList, MessageView, MetadataKey, NewSession, SessionDetail, SessionList, SessionView, plain
 from ..notes import FeedbackList, FeedbackView, MetadataPatch, NewFeedback, SessionMetadata, SessionPatch
 from ..openapi import DATABASE, OF_SESSION, REFUSED_VALUE, TOO_LARGE, errors
 from ..stores.session_factory import SessionFactory
@@ -104,7 +104,9 @@ async def patch_metadata(session: OwnedSession, patch: MetadataPatch, factory: F
 async def delete_metadata(
     session: OwnedSession,
     factory: Factory,
-    key: Annotated[list[str], Query(min_length=1, max_length=100, description="Dotted keys address nested fields.")],
+    key: Annotated[
+        list[MetadataKey], Query(min_length=1, max_length=100, description="Dotted keys address nested fields.")
+    ],
 ) -> SessionMetadata:
     """Remove keys from the metadata."""
     try:

@@ -39,7 +39,7 @@ class Hosts:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] == "http" and scope["path"] not in PROBES:
+        if scope["type"] == "http" and scope["path"].removeprefix(scope.get("root_path", "")) not in PROBES:
             host = Headers(scope=scope).get("host")  # no browser leaves it out
             if host is not None and not self._is_ours(host):
                 raise UnknownHost

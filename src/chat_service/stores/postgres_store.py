@@ -147,6 +147,7 @@ async def touch(connection: Any, session_id: str, create: dict[str, Any] | None 
         return found
     texts = (create.get(name) for name in ("title", "owner", "application_name"))
     arguments = (None if text is None else as_key(text) for text in texts)
+    await connection.execute(_CLEAR, as_key(session_id))
     made: datetime = await connection.fetchval(_CREATE, as_key(session_id), *arguments)
     return made
 
@@ -237,8 +238,13 @@ set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN
 """
 
 _TOUCH = f"""
-UPDATE chat_sessions SET last_accessed = clock_timestamp() WHERE session_id = $1 RETURNING created_at, {_DURABLE}
+UPDATE chat_sessions session SET last_accessed = clock_timestamp()
+WHERE session_id = $1 AND NOT chat_session_is_gone(session) RETURNING created_at, {_DURABLE}
 """  # noqa: S608
+
+_CLEAR = """
+DELETE FROM chat_sessions session WHERE session_id = $1 AND chat_session_is_gone(session)
+"""
 
 _CREATE = f"""
 INSERT INTO chat_sessions (session_id, title, owner, application_name) VALUES ($1, $2, $3, $4)
@@ -325,5 +331,5 @@ CROSS JOIN LATERAL (
     WHERE session_id = session.session_id AND agent_id = agent.agent_id AND agent.part = 'agents'
       AND position >= bounds.first AND position < ending.stop
 ) found
-WHERE session.session_id = $1
+WHERE session.session_id = $1 AND NOT chat_session_is_gone(session)
 """

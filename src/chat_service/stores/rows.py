@@ -162,7 +162,7 @@ def _details(stored: Mapping[str, Any]) -> Fields:
 def session_summary(row: Mapping[str, Any]) -> SessionSummary:
     """A session as the catalogue tells of it."""
     agents = [agent_summary(agent) for agent in row["agents"] or ()]
-    texts = {name: row[name] and as_id(row[name]) for name in ("title", "owner", "application_name")}
+    texts: dict[str, Any] = {name: row[name] and as_id(row[name]) for name in ("title", "owner", "application_name")}
     return SessionSummary(
         session_id=as_id(row["session_id"]),
         created_at=row["created_at"],

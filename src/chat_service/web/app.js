@@ -230,6 +230,8 @@ function showEnding(ending, answer, query) {
   const reload = () => open(current);
   if (!ending) {
     answer.note("The connection was lost before the answer was complete.", "Reload the conversation", reload);
+  } else if (ending.event === "stopped" && ending.reason === "cancelled") {
+    answer.note("This answer was stopped. What was said so far is stored.", "Reload the conversation", reload);
   } else if (ending.event === "stopped") {
     answer.note("The service was stopped. What was said so far is stored.", "Reload the conversation", reload);
   } else if (ending.event === "error") {
