@@ -216,7 +216,7 @@ def test_migrations_are_applied_once_by_whoever_comes_first(url: str) -> None:
     try:
         with ThreadPoolExecutor(6) as pool:
             applied = list(pool.map(PostgresSessionFactory.migrate, factories))
-        assert sorted(applied) == [*[[]] * 5, ["0001_sessions", "0002_turns"]]
+        assert sorted(applied) == [*[[]] * 5, ["0001_sessions", "0002_turns", "0003_catalogue"]]
         rows = sql(url, "SELECT version, name FROM chat_migrations")
         assert [(row["version"], row["name"]) for row in rows] == [(1, "0001_sessions"), (2, "0002_turns")]
     finally:
@@ -643,7 +643,7 @@ def sql_works(server: PostgreSQL) -> bool:
 def test_the_command_migrates_and_says_what_it_did(url: str, tmp_path: Path) -> None:
     with started(tmp_path, free_port(), program=("chat_service", "migrate"), DATABASE_URL=url) as process:
         assert process.process.stdout
-        assert process.process.stdout.read() == "applied 0001_sessions\napplied 0002_turns\n"
+        assert process.process.stdout.read() == "applied 0001_sessions\napplied 0002_turns\napplied 0003_catalogue\n"
         assert process.process.wait(20) == 0
         assert process.log() == ""
 

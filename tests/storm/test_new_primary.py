@@ -109,8 +109,9 @@ def test_who_saw_a_session_whose_creation_was_taken_back_is_told_so_and_the_next
         servers.primary()
         servers.proxies[first].muted = frozenset()
 
-        # Nobody was told that it is stored, and it is not there: no turn of it was ever acknowledged.
-        with pytest.raises(SessionNotFoundError):
+        # Nobody was told that it is stored, and it is not there: no turn of it was ever acknowledged. A new primary may
+        # also step down once more, which the driver tells.
+        with pytest.raises((SessionNotFoundError, PyMongoError)):
             made()
         assert made.model.calls == []
         assert stored_at_last(factory) == read_session(factory, "s", Findings())[-4:]
