@@ -218,7 +218,11 @@ def test_migrations_are_applied_once_by_whoever_comes_first(url: str) -> None:
             applied = list(pool.map(PostgresSessionFactory.migrate, factories))
         assert sorted(applied) == [*[[]] * 5, ["0001_sessions", "0002_turns", "0003_catalogue"]]
         rows = sql(url, "SELECT version, name FROM chat_migrations")
-        assert [(row["version"], row["name"]) for row in rows] == [(1, "0001_sessions"), (2, "0002_turns")]
+        assert [(row["version"], row["name"]) for row in rows] == [
+            (1, "0001_sessions"),
+            (2, "0002_turns"),
+            (3, "0003_catalogue"),
+        ]
     finally:
         for factory in factories:
             factory.close()
