@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from pymongo.collection import Collection
 from strands import Agent, ToolContext, tool
 
 from mongodb_session_manager import MongoDBSessionManager, MongoDBSessionManagerFactory
+from mongodb_session_manager.mongodb_collection import _prepared
 from tests.commands import Commands
 from tests.models import Line, ScriptedModel
 
@@ -246,6 +248,20 @@ def test_indexes_are_made_once_for_a_collection(
             factory.sessions.page()
 
     assert [name for name, _, _ in commands.sent].count("createIndexes") == 1
+
+
+def test_a_client_that_goes_takes_nothing_from_another_of_the_same_address(mongo_uri: str, commands: Commands) -> None:
+    with MongoClient[Any](mongo_uri) as first, MongoClient[Any](mongo_uri) as second:
+        assert first == second
+        for client in (first, second):
+            MongoDBSessionManagerFactory(client=client, database_name="tests", collection_name="kept").sessions.page()
+        kept = _prepared[id(second)]
+        assert _prepared[id(first)] is not kept
+    number = id(first)
+    del first, client
+    gc.collect()
+    assert _prepared.get(number) is None
+    assert _prepared[id(second)] is kept
 
 
 def test_the_indexes_are_those_that_lists_and_expiry_need(

@@ -67,14 +67,15 @@ class _Prepared:
         self.failure: tuple[float, ConnectionFailure] | None = None
 
 
-_prepared: weakref.WeakKeyDictionary[MongoClient[Any], _Prepared] = weakref.WeakKeyDictionary()
+# By identity: clients of the same address are equal, and one must not go with another.
+_prepared: dict[int, _Prepared] = {}
 _preparing = threading.Lock()
 
 
 def _after_fork() -> None:
     # Another thread of the parent may have held a lock.
     global _prepared, _preparing
-    _prepared, _preparing = weakref.WeakKeyDictionary(), threading.Lock()
+    _prepared, _preparing = {}, threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):
@@ -130,7 +131,10 @@ def _prepare(collection: Sessions, indexes: Sequence[tuple[str, ...]], named: Se
     place = (collection.database.name, collection.name, *named)
     client = collection.database.client
     with _preparing:
-        prepared = _prepared.setdefault(client, _Prepared())
+        prepared = _prepared.get(id(client))
+        if prepared is None:
+            prepared = _prepared[id(client)] = _Prepared()
+            weakref.finalize(client, _prepared.pop, id(client), None)
     if place in prepared.places:
         return
     asked_at = time.monotonic()
