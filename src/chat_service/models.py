@@ -31,7 +31,6 @@ __all__ = [
     "ChatRequest",
     "ChatResponse",
     "ErrorResponse",
-    "Health",
     "IdempotencyKey",
     "LastEventId",
     "MessageList",
@@ -264,14 +263,6 @@ class SessionDetail(SessionView):
 
     messages: list[MessageView]
     offset: int
-
-
-class Health(BaseModel):
-    """Whether the service can answer questions."""
-
-    status: Literal["healthy", "unhealthy"]
-    connection_pool: dict[str, Any]
-    timestamp: datetime = Field(default_factory=lambda: datetime.now(UTC))
 
 
 class ErrorResponse(BaseModel):
