@@ -94,10 +94,10 @@ def on_a_terminal(arguments: Sequence[str], answer: bytes | None = b"") -> Done:
     try:
         for piece in _until_closed(ours):
             told += piece
-            if b"[y/N]" in piece and answer is None:
+            if answer is None and told.rstrip().endswith(b"[y/N]:"):  # again, should it come just before Python listens
                 running.send_signal(signal.SIGINT)
-            elif b"[y/N]" in piece:
-                os.write(ours, answer or b"")
+            elif answer is not None and b"[y/N]" in piece:
+                os.write(ours, answer)
         return Done(running.wait(10), told.decode(), "")
     finally:
         running.kill()
@@ -109,6 +109,7 @@ def _until_closed(terminal: int) -> Iterator[bytes]:
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         if not select.select([terminal], [], [], 1)[0]:
+            yield b""
             continue
         try:
             piece = os.read(terminal, 65536)
