@@ -57,6 +57,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.settings = settings or load_settings()
     app.state.agents = AgentMaker(app.state.settings)
     app.state.metrics = ServiceMetrics()
+    app.state.knowledge = None
     _guard(app, app.state.settings)
     exceptions.install(app)
     for routes in (chat, older, sessions, health, metrics, pages):
@@ -97,7 +98,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         limits = RateLimits(settings.rate, open_storage(settings.rate_limit_storage.get_secret_value()))
         stack.push_async_callback(asyncio.to_thread, limits.close)
         records = make_turn_records(settings, factory)
-        turns = Turns(settings, factory, app.state.agents, limits, records, app.state.metrics)
+        turns = Turns(settings, factory, app.state.agents, limits, records, app.state.metrics, app.state.knowledge)
         stack.push_async_callback(turns.stop)
         stack.enter_context(_told_of_the_end(turns))
         app.state.session_factory, app.state.turns = factory, turns
@@ -109,10 +110,13 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 @contextmanager
 def _garbage_collected_less_often() -> Iterator[None]:
-    """With hundreds of agents at work a full collection stops the loop for a fifth of a second."""
+    """With hundreds of agents at work a full collection stops the loop for a fifth of a second.
+
+    There is little to collect: a turn takes its agent apart when it has ended.
+    """
     before = gc.get_threshold()
     gc.freeze()  # what is there by now stays
-    gc.set_threshold(5_000, 20, 50)
+    gc.set_threshold(5_000, 20, 10)
     try:
         yield
     finally:

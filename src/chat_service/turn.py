@@ -101,6 +101,8 @@ class Turn:
             async with aclosing(agent.stream_async(content)) as events:  # type: ignore[type-var]
                 async for event in events:
                     self._follow(event)
+            self._agent = None
+            _take_apart(agent)
         except asyncio.CancelledError:
             self.abandon()
         except Exception as error:
@@ -214,6 +216,11 @@ class Turn:
                 "total_tokens": usage["totalTokens"],
             },
         }
+
+
+def _take_apart(agent: Agent) -> None:
+    """Free at once what would wait for the collector of garbage: an agent refers to itself in a dozen ways."""
+    vars(agent).clear()
 
 
 def answer_of(ending: Ending) -> ChatResponse:

@@ -107,7 +107,7 @@ class TurnLifecycle(RepositorySessionManager):
             drops_binary=options.binary_content == "drop",
         )
         super().__init__(session_id, session_repository=self.unit_of_work)
-        self.unit_of_work.write_through = self._write_through
+        self.unit_of_work.write_through = weakref.WeakMethod(self._write_through)  # no cycle: freed with its agent
         self._background = background
         self._options = options
         self._agents: dict[str, weakref.ref[LocalAgent]] = {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from datetime import datetime
@@ -39,7 +40,7 @@ class UnitOfWork(SessionRepository):
         found: Whether the session was ever seen in the database by this object; from then on it is not created again.
         created_at: When it was created, which tells it from a later one under its id; ``None`` while that is unknown.
         owner: Whose the session is: as stored, or what a new one starts with.
-        write_through: What to do after a write from outside; by default it is flushed.
+        write_through: What to do after a write from outside, while somebody is there to do it; otherwise it is flushed.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class UnitOfWork(SessionRepository):
         self.turn_timeout = turn_timeout
         self.session_fields = dict(session_fields or {})
         self.found = False
-        self.write_through: Callable[[Record], None] = self.flush
+        self.write_through: weakref.WeakMethod[Callable[[Record], None]] | None = None
         self.created_at: datetime | None = None
         self.owner: str | None = self.session_fields.get("owner")
         self._records: dict[tuple[Part, str], Record] = {}
@@ -251,7 +252,8 @@ class UnitOfWork(SessionRepository):
 
     def _written(self, record: Record) -> None:
         if not self._recording:
-            self.write_through(record)
+            write_through = self.write_through and self.write_through()
+            (write_through or self.flush)(record)
 
     def _mine(self, session_id: str) -> None:
         if session_id != self.session_id:

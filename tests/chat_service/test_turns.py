@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import re
 import time
@@ -11,9 +12,11 @@ from typing import Any
 
 import pytest
 from pymongo import MongoClient
+from strands import Agent
 
 from chat_service.stores.connections import Connections
 from chat_service.stores.mongodb_turn_records import MongoDBTurnRecords
+from mongodb_session_manager import MongoDBSessionManager
 from tests.commands import Commands
 
 from .conftest import MakeService
@@ -198,3 +201,19 @@ def test_a_client_that_goes_away_at_once_finds_its_answer_by_the_id_of_an_event(
     assert [event["id"] for event in events] == list(range(1, len(events) + 1))
     assert events[-1]["event"] == "response_complete"
     assert resumed(service.http, events[-1]).status_code == 204
+
+
+def test_what_a_turn_needed_is_freed_without_the_collector_of_garbage(service: Service) -> None:
+    service.ask("Hello")
+    gc.collect()
+    gc.disable()
+    try:
+        for number in range(5):
+            assert service.ask("Hello", session_id=f"session {number}").status_code == 200
+        eventually(lambda: not alive(Agent, MongoDBSessionManager))
+    finally:
+        gc.enable()
+
+
+def alive(*kinds: type) -> list[Any]:
+    return [each for each in gc.get_objects() if type(each) in kinds]
