@@ -67,7 +67,7 @@ requirements: env ## pin anew what pyproject.toml asks for; UPGRADE=--upgrade ta
 		$(addprefix --extra ,$(DEPLOYED)) pyproject.toml
 
 # What the container image installs: the service with every store and model, and no database server.
-DEPLOYED = service postgres gunicorn telemetry anthropic ollama
+DEPLOYED = service postgres gunicorn telemetry anthropic ollama rag cohere
 
 # One set of pins for every platform, checked by hash, and without the address of any package registry.
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \

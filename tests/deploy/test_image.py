@@ -48,7 +48,8 @@ def test_its_last_word_on_the_user_is_a_number_other_than_root() -> None:
 
 def test_everything_that_is_copied_is_there_and_not_ignored() -> None:
     sources = [word for rest in of("COPY") if "--from" not in rest for word in shlex.split(rest)[:-1]]
-    assert sorted(sources) == ["LICENSE", "deploy/gunicorn.conf.py", "requirements/service.txt", "src"]
+    documents = ["ARCHITECTURE.md", "LICENSE", "README.md", "docs"]
+    assert sorted(sources) == sorted([*documents, "deploy/gunicorn.conf.py", "requirements/service.txt", "src"])
     assert [source for source in sources if not (ROOT / source).exists()] == []
     ignored = (ROOT / ".dockerignore").read_text().splitlines()
     assert [line for line in ignored if line and line[0] == "!"] == [f"!{source}" for source in sorted(sources)]
