@@ -1,4 +1,7 @@
-"""What routes ask for, by type: ``turns: AppTurns``."""
+"""What routes ask for, by type: ``turns: AppTurns``.
+
+All are coroutine functions: FastAPI calls any other in a thread, at every request.
+"""
 
 from __future__ import annotations
 
@@ -29,27 +32,27 @@ __all__ = [
 ]
 
 
-def _settings(request: Request) -> Settings:
+async def _settings(request: Request) -> Settings:
     settings: Settings = request.app.state.settings
     return settings
 
 
-def _factory(request: Request) -> SessionFactory:
+async def _factory(request: Request) -> SessionFactory:
     factory: SessionFactory = request.app.state.session_factory
     return factory
 
 
-def _turns(request: Request) -> Turns:
+async def _turns(request: Request) -> Turns:
     turns: Turns = request.app.state.turns
     return turns
 
 
-def _request_id(request: Request) -> str:
+async def _request_id(request: Request) -> str:
     request_id: str = request.state.request_id
     return request_id
 
 
-def _caller(request: Request) -> Caller:
+async def _caller(request: Request) -> Caller:
     caller: Caller = request.state.caller
     return caller
 

@@ -18,7 +18,7 @@ __all__ = ["Factory", "OpenSession", "open_session"]
 _NAME = re.compile(r"[^\x00-\x1f\x7f]{1,256}")
 
 
-def _factory(request: Request) -> MongoDBSessionManagerFactory:
+async def _factory(request: Request) -> MongoDBSessionManagerFactory:
     factory: MongoDBSessionManagerFactory = request.app.state.session_factory
     return factory
 
@@ -27,7 +27,7 @@ Factory = Annotated[MongoDBSessionManagerFactory, Depends(_factory)]
 """The application's factory, ``app.state.session_factory``."""
 
 
-def _session_id(
+async def _session_id(
     session_id: Annotated[str, Header(description="Percent-encoded UTF-8, 1 to 256 characters.")],
 ) -> str:
     name = unquote(session_id)
