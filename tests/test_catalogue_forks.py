@@ -96,21 +96,108 @@ def test_later_turns_spill_into_buckets_of_their_own(factory: MongoDBSessionMana
     assert healthy(factory)
 
 
-@pytest.mark.parametrize(("at", "names"), [(None, 4), (100, 4), (280, 4)])
+@pytest.mark.parametrize("at", [None, 100, 280])
 def test_a_fork_costs_four_commands_however_long_the_history_is(
-    factory: MongoDBSessionManagerFactory, commands: Commands, archive: Any, at: int | None, names: int
+    factory: MongoDBSessionManagerFactory, commands: Commands, archive: Any, at: int | None
 ) -> None:
     grow(factory, 150)
     commands.clear()
     factory.sessions.fork("s", "f", at=at)
-    assert commands.names == ["find", "update", "find", "insert"]
+    assert commands.names == ["aggregate", "update", "insert", "aggregate"]
 
 
-def test_a_fork_without_an_archive_costs_two(factory: MongoDBSessionManagerFactory, commands: Commands) -> None:
+@pytest.mark.parametrize("at", [None, 20, 100])
+def test_large_values_make_a_fork_no_dearer(
+    factory: MongoDBSessionManagerFactory, commands: Commands, archive: Any, at: int | None
+) -> None:
+    with_pictures(factory, 60)
+    commands.clear()
+    factory.sessions.fork("s", "f", at=at)
+    assert commands.names == ["aggregate", "update", "insert", "aggregate"]
+    assert len(pictures(factory, "f")) == (12 if at is None else at // 10)
+    assert healthy(factory)
+
+
+def test_large_values_without_an_archived_message_cost_one_more(
+    factory: MongoDBSessionManagerFactory, commands: Commands, archive: Any
+) -> None:
+    with_pictures(factory, 2)
+    commands.clear()
+    factory.sessions.fork("s", "f")
+    assert commands.names == ["aggregate", "update", "insert", "aggregate"]
+
+
+@pytest.mark.parametrize("turns", [3, 60], ids=["in the tail", "with an archive"])
+def test_a_message_that_is_redacted_before_the_fork_is_there_is_redacted_in_it(
+    factory: MongoDBSessionManagerFactory, archive: Any, monkeypatch: pytest.MonkeyPatch, turns: int
+) -> None:
+    with_pictures(factory, turns)
+    made = forks._fork
+    last = 2 * turns - 2
+
+    def late(*arguments: Any) -> Any:
+        document = made(*arguments)
+        monkeypatch.setattr(forks, "_fork", made)
+        assert factory.sessions.redact("s", last) == ["s"]
+        return document
+
+    monkeypatch.setattr(forks, "_fork", late)
+    factory.sessions.fork("s", "f")
+    [message] = factory.sessions.messages("f", offset=last, limit=1)
+    assert message.to_message()["content"] == [{"text": "[redacted]"}]
+    assert len(factory.sessions.messages("f")) == 2 * turns
+    assert healthy(factory)
+
+
+def test_what_is_said_while_a_session_is_forked_keeps_no_fork_from_being_made(
+    factory: MongoDBSessionManagerFactory, commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grow(factory, 3)
+    made = forks._fork
+
+    def late(*arguments: Any) -> Any:
+        document = made(*arguments)
+        with commands.unwatched():
+            grow(factory, 1)
+        return document
+
+    monkeypatch.setattr(forks, "_fork", late)
+    commands.clear()
+    factory.sessions.fork("s", "f")
+    of_the_fork = [name for name in commands.names if name in ("aggregate", "insert", "delete")]
+    assert of_the_fork == ["aggregate", "insert", "aggregate"]
+    assert said(factory, "f") == texts(3)
+
+
+def test_a_bucket_that_is_rewritten_before_it_is_lent_is_read_again(
+    factory: MongoDBSessionManagerFactory, archive: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_pictures(factory, 60)
+    take = Loan.take
+    redacted: list[str] = []
+
+    def late(self: Loan) -> bool:
+        if not redacted:
+            redacted.extend(factory.sessions.redact("s", 0))
+        taken = take(self)
+        outcomes.append(taken)
+        return taken
+
+    outcomes: list[bool] = []
+    monkeypatch.setattr(Loan, "take", late)
+    factory.sessions.fork("s", "f")
+    assert outcomes == [False, True]
+    assert pictures(factory, "f") == pictures(factory, "s") == [*range(5, 60, 5)]
+    factory.sessions.delete("s")
+    assert pictures(factory, "f") == [*range(5, 60, 5)]
+    assert healthy(factory)
+
+
+def test_a_fork_without_an_archive_costs_three(factory: MongoDBSessionManagerFactory, commands: Commands) -> None:
     grow(factory, 3)
     commands.clear()
     factory.sessions.fork("s", "f")
-    assert commands.names == ["find", "insert"]
+    assert commands.names == ["aggregate", "insert", "aggregate"]
 
 
 def test_buckets_are_lent_a_thousand_at_a_time(
@@ -122,7 +209,7 @@ def test_buckets_are_lent_a_thousand_at_a_time(
     commands.clear()
     factory.sessions.fork("s", "f")
     assert buckets > 3
-    assert commands.names == ["find", *["update"] * ((buckets + 1) // 2), "find", "insert"]
+    assert commands.names == ["aggregate", *["update"] * ((buckets + 1) // 2), "insert", "aggregate"]
 
 
 def with_pictures(factory: MongoDBSessionManagerFactory, turns: int, session_id: str = "s") -> None:

@@ -220,3 +220,44 @@ def test_a_turn_of_a_session_that_expires_costs_no_further_command(
     assert after.expires_at is not None
     assert before is not None
     assert after.expires_at > before
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda sessions, other: sessions.get(other),
+        lambda sessions, other: sessions.delete(other),
+        lambda sessions, other: sessions.delete_owner(other),
+        lambda sessions, other: sessions.page(owner=other),
+        lambda sessions, other: sessions.page(application_name=other),
+        lambda sessions, other: sessions.statistics(owner=other),
+        lambda sessions, other: sessions.messages(other),
+        lambda sessions, other: sessions.update_metadata(other, {"a": 1}),
+        lambda sessions, other: sessions.rename("a", other),
+        lambda sessions, other: sessions.fork("a", "b", owner=other),
+        lambda sessions, other: sessions.fork("a", "b", at=other),
+        lambda sessions, other: sessions.create("b", title=other),
+        lambda sessions, other: sessions.redact("a", 0, other),
+        lambda sessions, other: sessions.originals(other),
+    ],
+)
+@pytest.mark.parametrize("other", [{"$ne": None}, ["a"], 1.5, True])
+def test_what_is_no_text_and_no_number_is_refused_and_never_a_condition(
+    factory: MongoDBSessionManagerFactory, ask: Any, other: Any, commands: Commands
+) -> None:
+    factory.sessions.create("a", owner="ann")
+    commands.clear()
+
+    with pytest.raises(ValueError, match=r"must be a string|must be an integer"):
+        ask(factory.sessions, other)
+    assert commands.names == []
+    assert [(each.session_id, each.owner, each.title) for each in factory.sessions.page().items] == [("a", "ann", None)]
+
+
+def test_all_of_nobody_cannot_be_deleted(factory: MongoDBSessionManagerFactory) -> None:
+    factory.sessions.create("a")
+    nobody: Any = None
+
+    with pytest.raises(ValueError, match="owner must be a string, not NoneType"):
+        factory.sessions.delete_owner(nobody)
+    assert factory.sessions.get("a") is not None

@@ -14,11 +14,13 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 import typer.main
+from bson import ObjectId
 from pymongo.collection import Collection
 from strands import Agent
 from strands.session.file_session_manager import FileSessionManager
@@ -493,6 +495,27 @@ def test_purge_removes_what_has_expired(
 # Keeping
 
 
+def test_doctor_says_that_a_session_is_not_there(call: Callable[..., Done]) -> None:
+    done = call("doctor", "--session", "nope")
+
+    assert (done.code, "session 'nope' does not exist" in done.err) == (1, True)
+
+
+def test_doctor_removes_what_interrupted_writes_left_in_the_storage(
+    call: Callable[..., Done], factory: MongoDBSessionManagerFactory, place: Collection[Any]
+) -> None:
+    storage = place.database[f"{place.name}_storage"]
+    old = ObjectId.from_datetime(datetime.now(UTC) - timedelta(days=1))
+    for namespace in ("/", "team%2Fa/"):
+        storage.insert_one({"_id": {"of": f"{namespace}key", "write": old, "part": 0}, "data": b"1"})
+    fresh = {"_id": {"of": "/key", "write": ObjectId(), "part": 0}, "data": b"1"}
+    storage.insert_one(fresh)
+
+    assert call("doctor", "--json").documents[0]["storage_parts"] == 0
+    assert call("doctor", "--repair", "--json").documents[0]["storage_parts"] == 2
+    assert [each["_id"] for each in storage.find()] == [fresh["_id"]]
+
+
 def test_doctor_finds_and_mends(
     call: Callable[..., Done], factory: MongoDBSessionManagerFactory, place: Collection[Any]
 ) -> None:
@@ -516,7 +539,7 @@ def test_indexes_are_listed_and_made(call: Callable[..., Done], place: Collectio
 
     names = {each["collection"] for each in made}
     assert names == {place.name, f"{place.name}_archive"}
-    assert ["metadata.tier"] in [each["fields"] for each in made]
+    assert ["metadata.tier", "updated_at", "_id", "owner"] in [each["fields"] for each in made]
     assert call("indexes", "list", "--json").documents == made
     assert {*place.index_information()} == {each["name"] for each in made if each["collection"] == place.name}
     assert "updated_at, _id, title" in call("indexes", "list").out

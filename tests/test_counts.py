@@ -275,7 +275,8 @@ def test_the_indexes_are_those_that_lists_and_expiry_need(
     keys = [list(index["key"].items()) for index in collection.list_indexes()]
     assert [("created_at", 1), ("_id", 1), ("title", 1)] in keys
     assert [("expires_at", 1)] in keys
-    assert [("metadata.topic", 1)] in keys
+    assert [("metadata.topic", 1), ("updated_at", 1), ("_id", 1), ("owner", 1)] in keys
+    assert sum(key[0][0] == "metadata.topic" for key in keys) == 1
     assert {key[0][0] for key in keys} == {
         "_id",
         "created_at",

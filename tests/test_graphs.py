@@ -519,6 +519,16 @@ def test_a_graph_is_not_claimed_by_hand_and_reloads(factory: MongoDBSessionManag
     assert ran == ["five"]
 
 
+async def test_a_graph_gets_its_stored_state_off_the_loop(factory: MongoDBSessionManagerFactory) -> None:
+    fails(line_of(factory.create_session_manager("s"), [], lines={"five": ILL}))
+    manager = factory.create_session_manager("s")
+    ran: list[str] = []
+    line = line_of(None, ran)
+    await manager.aio.initialize_multi_agent(line)
+    await line.invoke_async("go")
+    assert ran == ["five"]
+
+
 def test_syncing_a_graph_by_hand_writes_only_what_changed(
     factory: MongoDBSessionManagerFactory, commands: Commands
 ) -> None:

@@ -16,7 +16,7 @@ LIBRARY = ROOT / "src" / "mongodb_session_manager"
 SERVICE = ROOT / "src" / "chat_service"
 PACKAGE = "mongodb_session_manager"
 
-THIRD_PARTY = {"boto3", "botocore", "bson", "gridfs", "pymongo", "strands", "typing_extensions"}
+THIRD_PARTY = {"boto3", "botocore", "bson", "gridfs", "opentelemetry", "pymongo", "strands", "typing_extensions"}
 PURE = {"codec", "documents", "errors", "large_values", "metrics", "mongodb_commands", "plain_json", "store"}
 IO = {
     "asyncio",
@@ -119,9 +119,10 @@ def test_records_wait_for_nothing() -> None:
 @pytest.mark.parametrize("file", files(SERVICE), ids=lambda file: str(file.relative_to(SERVICE)))
 def test_the_service_uses_the_librarys_public_names_alone(file: Path) -> None:
     import mongodb_session_manager
-    from mongodb_session_manager import embedded, fastapi
+    from mongodb_session_manager import embedded, fastapi, telemetry
 
-    offered = {PACKAGE: mongodb_session_manager, f"{PACKAGE}.embedded": embedded, f"{PACKAGE}.fastapi": fastapi}
+    offered = {PACKAGE: mongodb_session_manager}
+    offered |= {f"{PACKAGE}.embedded": embedded, f"{PACKAGE}.fastapi": fastapi, f"{PACKAGE}.telemetry": telemetry}
     for module, names in imports(file, SERVICE, "chat_service"):
         if module.partition(".")[0] == PACKAGE:
             assert module in offered

@@ -1,9 +1,16 @@
-"""Traces by OpenTelemetry: of each request, with its agent, model and tools below. Nothing that is said is in them."""
+"""Traces and figures by OpenTelemetry. Nothing that is said is in them.
+
+A request is a trace, with its agent, model and tools below, and what they asked of the database. The figures are those
+of the session store; the service's own are at ``/metrics``.
+"""
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Mapping, Sequence
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -12,27 +19,34 @@ from fastapi import FastAPI
 from .config import ConfigurationError
 
 if TYPE_CHECKING:
+    from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import ReadableSpan
     from opentelemetry.sdk.trace.export import SpanExporter
 
 __all__ = ["flush", "instrument", "without_content"]
+
+logger = logging.getLogger(__name__)
+
+_FIGURES_SECONDS = 2.0
+"""What sending them may take; an end of the process waits for that."""
 
 _PACKAGES = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http", "opentelemetry.instrumentation.fastapi")
 _QUIET = "livez,readyz,health,metrics,static/"  # asked for every few seconds, by programs
 
 # What carries what people and models say: addresses with their query, messages, instructions, a tool's arguments.
 _SAYING = ("http.url", "http.target", "url.full", "url.query", "gen_ai.system_instructions", "system_prompt")
+_COUNTED = ("strands.telemetry.metrics", "opentelemetry.instrumentation.fastapi")
 _SAYING_ENDS = (".messages", ".arguments", ".result", ".definitions", ".content", ".message", ".stacktrace")
 
 
 def instrument(app: FastAPI, endpoint: str | None) -> None:
-    """Send traces of an application, if there is somewhere to send them.
+    """Send traces of an application and figures of its store, if there is somewhere to send them.
 
-    A tracer provider that the process has already, from ``opentelemetry-instrument`` for example, is used as it is.
+    A provider that the process has already, from ``opentelemetry-instrument`` for example, is used as it is.
 
     Args:
         app: The application; nothing of it runs yet.
-        endpoint: Where to send them by OTLP over HTTP; to its path ``/v1/traces``.
+        endpoint: Where to send them by OTLP over HTTP; to its paths ``/v1/traces`` and ``/v1/metrics``.
 
     Raises:
         ConfigurationError: A package is missing.
@@ -44,29 +58,45 @@ def instrument(app: FastAPI, endpoint: str | None) -> None:
             "OTEL_EXPORTER_OTLP_ENDPOINT: traces need packages that are not installed. "
             "Install mongodb-session-manager[telemetry], or remove it."
         )
-    from opentelemetry import trace
+    from opentelemetry import metrics, trace
     from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+    from opentelemetry.sdk.metrics import MeterProvider
     from opentelemetry.sdk.trace import TracerProvider
 
     if not isinstance(trace.get_tracer_provider(), TracerProvider):
-        _send_to(endpoint)
+        _send_traces(endpoint)
+    if not isinstance(metrics.get_meter_provider(), MeterProvider):
+        _send_figures(endpoint)
     # Without the exclusion each part of a streamed answer has a span of its own.
     FastAPIInstrumentor.instrument_app(app, excluded_urls=_QUIET, exclude_spans=["receive", "send"])
 
 
 def flush(endpoint: str | None, seconds: float = 2.0) -> None:
-    """Send what has not been sent yet, as far as the time allows. Blocks.
+    """Send what has not been sent yet, traces and figures at once, as far as the time allows. Blocks.
 
     Args:
         endpoint: As for :func:`instrument`.
         seconds: What it may take.
     """
     if endpoint:
-        from opentelemetry import trace
+        from opentelemetry import metrics, trace
 
-        sender = getattr(trace.get_tracer_provider(), "force_flush", None)
-        if sender is not None:
-            sender(int(seconds * 1000))
+        providers = (trace.get_tracer_provider(), metrics.get_meter_provider())
+        senders = [sender for each in providers if (sender := getattr(each, "force_flush", None))]
+        # Their own time limits do not hold while they try again; a thread that is left ends with the process.
+        threads = [threading.Thread(target=_sent, args=(each, int(seconds * 1000)), daemon=True) for each in senders]
+        until = time.monotonic() + seconds
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(max(0.0, until - time.monotonic()))
+
+
+def _sent(sender: Callable[[int], object], milliseconds: int) -> None:
+    try:
+        sender(milliseconds)
+    except Exception as error:  # of figures it raises whatever it meets
+        logger.warning("error=<%s> | what was measured last was not sent", type(error).__name__)
 
 
 def _is_installed(package: str) -> bool:
@@ -76,18 +106,36 @@ def _is_installed(package: str) -> bool:
         return False
 
 
-def _send_to(endpoint: str) -> None:
+def _send_traces(endpoint: str) -> None:
     from opentelemetry import trace
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-    from opentelemetry.sdk.resources import SERVICE_NAME, Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-    resource = Resource.create({SERVICE_NAME: os.environ.get("OTEL_SERVICE_NAME", "chat-service")})
-    provider = TracerProvider(resource=resource, shutdown_on_exit=False)  # a lost collector must not hold up an end
+    provider = TracerProvider(resource=_resource(), shutdown_on_exit=False)  # a lost collector must not hold up an end
     exporter = without_content(OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces"))
     provider.add_span_processor(BatchSpanProcessor(exporter))
     trace.set_tracer_provider(provider)
+
+
+def _send_figures(endpoint: str) -> None:
+    from opentelemetry import metrics
+    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+    from opentelemetry.sdk.metrics.view import DropAggregation, View
+
+    exporter = OTLPMetricExporter(endpoint=f"{endpoint.rstrip('/')}/v1/metrics", timeout=_FIGURES_SECONDS)
+    reader = PeriodicExportingMetricReader(exporter)
+    # Those of others name tools and their calls, or count what is at /metrics already.
+    others = [View(meter_name=name, instrument_name="*", aggregation=DropAggregation()) for name in _COUNTED]
+    metrics.set_meter_provider(MeterProvider([reader], resource=_resource(), shutdown_on_exit=False, views=others))
+
+
+def _resource() -> Resource:
+    from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+
+    return Resource.create({SERVICE_NAME: os.environ.get("OTEL_SERVICE_NAME", "chat-service")})
 
 
 def without_content(exporter: SpanExporter) -> SpanExporter:

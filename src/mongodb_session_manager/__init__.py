@@ -2,8 +2,9 @@
 
 from .aio import Awaitables
 from .background import Background
+from .client_telemetry import client_listeners
 from .codec import decode, encode
-from .documents import session_message, valid_session_id
+from .documents import prompt_change, prompt_lineage, session_message, valid_session_id
 from .errors import (
     SessionBusyError,
     SessionConflictError,
@@ -34,6 +35,7 @@ from .store import (
     Committed,
     DeletionReceipt,
     LoadedAgent,
+    OriginalMessage,
     SessionCatalogue,
     SessionPage,
     SessionStatistics,
@@ -59,6 +61,7 @@ __all__ = [
     "MongoDBSessionManagerFactory",
     "MongoDBSessionRepository",
     "MongoDBStorage",
+    "OriginalMessage",
     "SessionBusyError",
     "SessionCatalogue",
     "SessionConflictError",
@@ -74,6 +77,7 @@ __all__ = [
     "SessionView",
     "UnsupportedServerError",
     "change_of",
+    "client_listeners",
     "close_global_factory",
     "create_feedback_sns_hook",
     "create_metadata_sqs_hook",
@@ -85,6 +89,8 @@ __all__ = [
     "get_global_factory",
     "initialize_global_factory",
     "looked_at",
+    "prompt_change",
+    "prompt_lineage",
     "read_lines",
     "redact_message",
     "refuse_cut",

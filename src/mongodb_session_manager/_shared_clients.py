@@ -21,6 +21,7 @@ from pymongo.driver_info import DriverInfo
 from pymongo.errors import InvalidOperation, InvalidURI, ServerSelectionTimeoutError
 
 from ._connection_string import redacted, secret_pieces
+from .client_telemetry import client_listeners
 
 DEFAULT_CLIENT_OPTIONS: Mapping[str, Any] = MappingProxyType(
     {
@@ -105,7 +106,7 @@ def _with_defaults(connection_string: str, options: Mapping[str, Any]) -> dict[s
 
 
 def _new_client(connection_string: str, options: Mapping[str, Any], counters: PoolCounters) -> MongoClient[Any]:
-    listeners = [*(options.get("event_listeners") or ()), counters]
+    listeners = [*(options.get("event_listeners") or ()), counters, *client_listeners()]
     try:
         return MongoClient(connection_string, **{**options, "event_listeners": listeners})
     except InvalidURI as error:

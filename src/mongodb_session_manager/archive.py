@@ -2,7 +2,7 @@
 
 A second collection, named after the first with ``_archive``::
 
-    { _id, session_ids: [ … ], agent_id, first, messages: [ … ], bytes }              # a bucket of older messages
+    { _id, session_ids: [ … ], agent_id, first, messages: [ … ], bytes, rewritten? }  # a bucket of older messages
     { _id, session_ids: [ … ], agent_id, digest, ids: [ … ], used_at, bytes, value }  # a large value, or its first part
     { _id, session_ids: [ … ], agent_id, used_at, bytes, value }                      # a further part of one
 
@@ -40,6 +40,7 @@ from .mongodb_commands import (
     whole_tail,
 )
 from .store import Commit, LoadedAgent
+from .telemetry import READ, WRITTEN, add, is_configured
 
 __all__ = ["Archive", "Made", "listed", "listed_by", "room_for"]
 
@@ -112,7 +113,7 @@ def listed_by(document: Mapping[str, Any]) -> Iterator[ObjectId]:
     """The ids that a session's document lists, wherever in it an older tool put an agent, whatever that is called."""
     for value in document.values():
         if isinstance(value, dict):
-            yield from listed([value.get("archive"), value.get("messages")])
+            yield from listed([value.get("archive"), value.get("messages"), value.get("originals")])
             yield from listed_by(value)
 
 
@@ -181,7 +182,10 @@ class Archive:
 
     def _document(self, session_id: str, projection: Mapping[str, Any]) -> dict[str, Any] | None:
         with in_time(self._sessions):
-            return self._sessions.find_one({"_id": session_id}, projection)
+            document = self._sessions.find_one({"_id": session_id}, projection)
+        if document and is_configured():  # only then is it worth to measure
+            add("session_store.io", size(document), READ)
+        return document
 
     def _read(
         self, session_id: str, agent_id: str, places: list[str], document: Mapping[str, Any] | None
@@ -220,6 +224,7 @@ class Archive:
                 # A secondary may not have them yet.
                 primary = self.collection.with_options(read_preference=ReadPreference.PRIMARY)
                 found |= {each["_id"]: each for each in primary.find({"_id": {"$in": list(missing)}})}
+        add("session_store.io", taken, READ)
         if missing := wanted - found.keys():
             raise _Missing(
                 f"session {session_id!r} lists {len(missing)} documents of {self.collection.name!r} that are not there:"
@@ -236,6 +241,23 @@ class Archive:
         if taken:
             rest["external"] = [{"path": path, **self._keep(session_id, commit, value, made)} for path, value in taken]
         return rest
+
+    def kept_originals(self, session_id: str, commit: Commit, made: Made) -> dict[int, dict[str, Any]]:
+        """What redacted messages said, stored where only an audit reads it: what a commit lists of it, by position."""
+        return {
+            position: {
+                "redacted_at": original["redacted_at"],
+                "external": [{"path": [], **self._keep(session_id, commit, original["message"], made)}],
+            }
+            for position, original in commit.originals.items()
+        }
+
+    def originals(self, session_id: str, entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """What a document lists of redacted messages, each with the ``message`` that it was."""
+        parts = [each["external"][0] for each in entries]
+        ids = {id_ for part in parts for id_ in part["ids"]}
+        found = self._find(ids, session_id, sum(part["bytes"] for part in parts)) if ids else {}
+        return [{**each, "message": _value(part["ids"], found)} for each, part in zip(entries, parts, strict=True)]
 
     def _keep(self, session_id: str, commit: Commit, value: Any, made: Made) -> dict[str, Any]:
         whose = {"session_ids": session_id, "agent_id": encode(commit.agent_id)}
@@ -290,6 +312,7 @@ class Archive:
         try:
             with in_time(self.collection, taken):
                 self.collection.insert_many(documents)
+            add("session_store.io", taken, WRITTEN)
         except BulkWriteError as error:
             if error.details["writeErrors"]:
                 raise
@@ -314,6 +337,7 @@ class Archive:
         cut = _cut_tail([*stored, *messages], room_for(commit.at))
         archived = [self.take_out(session_id, commit, message, made) for message in cut.archived]
         references = self._insert_buckets(session_id, commit, archived)
+        add("session_store.spills", len(references) and 1)
         made.ids.extend(each["id"] for each in references)
         tail = replace(
             commit.at,
@@ -377,13 +401,14 @@ class Archive:
                 return False
             id_, index, stamp = stamps[position]
             condition = {"_id": id_, f"messages.{index}.updated_at": stamp}
-            update = message_update(f"messages.{index}", fields)
+            # Whoever shares the bucket at this moment learns by the count that it is not what he has read.
+            update = {**message_update(f"messages.{index}", fields), "$inc": {"rewritten": 1}}
             # Read afterwards: whoever shares the bucket later finds the new values in it.
             bucket = self.collection.find_one_and_update(condition, update, {"session_ids": 1}, return_document=True)
             if bucket is None:
                 return False
             if values := list(listed([fields])):
-                self.share(values, bucket["session_ids"])
+                self.share(dict.fromkeys(values, 0), bucket["session_ids"])
         return True
 
     def of_agent(self, session_id: str, agent_id: str) -> list[ObjectId]:
@@ -424,10 +449,21 @@ class Archive:
             used |= set(listed(bucket["messages"]))
         return used
 
-    def share(self, ids: Sequence[ObjectId], session_ids: Sequence[str]) -> bool:
-        """Let other sessions list documents too. Whether all of them were there; the doctor takes them for used now."""
+    def share(self, ids: Mapping[ObjectId, int], session_ids: Sequence[str]) -> bool:
+        """Let other sessions list documents too; the doctor takes them for used now.
+
+        Args:
+            ids: Which, and how often each was rewritten.
+            session_ids: The others.
+
+        Returns:
+            Whether all of them were there, and rewritten no more often.
+        """
+        never: dict[str, Any] = {"_id": {"$in": [id_ for id_, times in ids.items() if not times]}}
+        often = [{"_id": id_, "rewritten": times} for id_, times in ids.items() if times]
         update = {"$addToSet": {"session_ids": {"$each": list(session_ids)}}, "$set": {"used_at": datetime.now(UTC)}}
-        return self.collection.update_many({"_id": {"$in": list(ids)}}, update).matched_count == len(set(ids))
+        condition = {"$or": [{**never, "rewritten": {"$exists": False}}, *often]}
+        return self.collection.update_many(condition, update).matched_count == len(ids)
 
     def take_back(self, made: Made) -> None:
         """Remove what a refused attempt had inserted."""

@@ -5,7 +5,7 @@ This module knows the names of the fields::
     { _id: session_id, session_id, session_type, schema_version, application_name?, owner?, title?,
       created_at, updated_at, expires_at?, metadata: {}, feedbacks: [],
       agents: { <agent key>: { agent_data: {…}, created_at, updated_at, revision, message_count, totals: {…},
-                               turn: { owner, stamp }?,
+                               turn: { owner, stamp }?, originals: [ { position, redacted_at, external }, … ]?,
                                messages: [ { message, message_id, redact_message?, created_at, updated_at,
                                              event_loop_metrics? }, … ] } },
       multi_agents: { <key>: { state, created_at, updated_at, revision, turn? } } }
@@ -16,6 +16,7 @@ handed out is the position.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -27,6 +28,7 @@ from strands.types.session import SessionAgent, SessionMessage, SessionType
 from .codec import decode, encode
 
 __all__ = [
+    "MOST_PROMPT_CHANGES",
     "SCHEMA_VERSION",
     "addresses",
     "agent_data",
@@ -36,12 +38,17 @@ __all__ = [
     "iso",
     "message_changes",
     "message_document",
+    "prompt_change",
+    "prompt_lineage",
     "session_agent",
     "session_message",
     "session_type",
     "valid_session_id",
     "valid_text",
 ]
+
+MOST_PROMPT_CHANGES = 50
+"""In ``prompt_lineage``; the oldest go first."""
 
 SCHEMA_VERSION = 1
 
@@ -163,6 +170,34 @@ def as_blocks(message: Mapping[str, Any]) -> Message:
         return cast(Message, message)
     blocks = [{"text": content}] if isinstance(content, str) else content or []
     return cast(Message, {"role": "user", **message, "content": blocks})
+
+
+def prompt_change(config: Mapping[str, Any], source: str, changed_by: str | None = None) -> dict[str, Any] | None:
+    """An entry of an agent's ``prompt_lineage``; ``None`` where nothing of its set-up changes.
+
+    Args:
+        config: Changed fields of ``agent_data`` as stored, others among them.
+        source: ``"turn"``, or ``"config"`` where somebody changed it beside the turns.
+        changed_by: Who that was.
+    """
+    changed = {name: config[name] for name in ("model", "prompt_metadata") if name in config}
+    if "system_prompt" in config:
+        # To tell one from another; the text itself is stored once, as it is now.
+        text = str(decode(config["system_prompt"])).encode(errors="surrogatepass")
+        changed["system_prompt_sha256"] = hashlib.sha256(text).hexdigest()
+    if not changed or "prompt_lineage" in config:  # an import brings its own
+        return None
+    return {"changed_at": datetime.now(UTC), "source": source, "changed_by": encode(changed_by), **changed}
+
+
+def prompt_lineage(data: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The entries of :func:`prompt_change` that an agent has, oldest first.
+
+    Args:
+        data: ``agent_data`` as stored.
+    """
+    entries = data.get("prompt_lineage") or ()
+    return [{**decode(entry), "changed_at": aware(entry["changed_at"])} for entry in entries]
 
 
 def agent_data(agent: SessionAgent) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from strands.types.agent import LocalAgent
 
 from .background import Background, Lease
 from .records import Record
+from .telemetry import add
 from .turn_options import TurnOptions
 from .unit_of_work import UnitOfWork
 
@@ -132,6 +133,7 @@ class Flushing:
         if record in self._held:
             return
         self._held.add(record)
+        add("session_store.outages")
         logger.warning(
             "session_id=<%s>, error=<%s> | the database cannot be reached, what was recorded is held",
             record.session_id,

@@ -65,6 +65,7 @@ from .held_turn import HeldTurn
 from .metrics import Counters, counters
 from .records import Invocation, Record
 from .store import SessionStore
+from .telemetry import add
 from .turn_options import TurnOptions
 from .unit_of_work import UnitOfWork
 from .waiting import claim_when_free
@@ -105,6 +106,7 @@ class TurnLifecycle(RepositorySessionManager):
             turn_timeout=options.turn_timeout,
             session_fields=session_fields,
             drops_binary=options.binary_content == "drop",
+            keeps_originals=options.redacted_originals == "keep",
         )
         super().__init__(session_id, session_repository=self.unit_of_work)
         self.unit_of_work.write_through = weakref.WeakMethod(self._write_through)  # no cycle: freed with its agent
@@ -152,6 +154,7 @@ class TurnLifecycle(RepositorySessionManager):
         last = agent.messages[-1]["content"] if agent.messages else []
         if unanswered := [block["toolUse"]["toolUseId"] for block in last if "toolUse" in block]:
             results = generate_missing_tool_result_content(unanswered)
+            add("session_store.repairs", 1, {"session_store.repair.kind": "unanswered_tool_use"})
             await agent._append_messages({"role": "user", "content": results})
 
     async def _on_invocation_begins(self, event: BeforeInvocationEvent) -> None:

@@ -19,11 +19,14 @@ from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
 
 from .background import Background
+from .client_telemetry import server_attributes
 from .mongodb_connection_pool import check_server, check_write_concern
+from .telemetry import Attributes
 
 __all__ = [
     "Sessions",
     "background_of",
+    "database_attributes",
     "in_time",
     "is_electing",
     "knows_server",
@@ -115,7 +118,6 @@ def prepare(collection: Sessions, metadata_fields: Sequence[str]) -> None:
         ("importing",),
         ("forked_from.session_id",),
         ("forked_from.owner",),
-        *((f"metadata.{name}",) for name in metadata_fields),
         *((f"metadata.{name}", "updated_at", "_id", "owner") for name in metadata_fields),
     ]
     _prepare(collection, indexes, metadata_fields)
@@ -172,7 +174,7 @@ def _create(collection: Sessions, indexes: list[IndexModel]) -> None:
 
 def _index(fields: tuple[str, ...]) -> IndexModel:
     options: dict[str, Any] = {}
-    if fields[0] in _RARE or (len(fields) > 1 and fields[0].startswith("metadata.")):
+    if fields[0] in _RARE or fields[0].startswith("metadata."):
         # Sessions without it need no entry: every write would renew it.
         options["partialFilterExpression"] = {fields[0]: {"$exists": True}}
     return IndexModel([(field, 1) for field in fields], **options)
@@ -210,6 +212,18 @@ def in_time(collection: Sessions, size: int = 0, *, seconds: float | None = None
     client = collection.database.client
     limit = patience(client, size) if seconds is None else seconds
     return pymongo.timeout(limit) if knows_server(client) and limit < math.inf else nullcontext()
+
+
+def database_attributes(collection: Sessions) -> Attributes:
+    """What spans and figures say of a collection; sends nothing."""
+    servers = collection.database.client.topology_description.server_descriptions().values()
+    primary = next((each for each in servers if each.is_writable), None)
+    return {
+        "db.system.name": "mongodb",
+        "db.namespace": collection.database.name,
+        "db.collection.name": collection.name,
+        **server_attributes(primary.address if primary else None),
+    }
 
 
 def knows_server(client: MongoClient[Any]) -> bool:

@@ -30,6 +30,7 @@ __all__ = [
     "commit_filter",
     "commit_update",
     "free_turn",
+    "lineage_push",
     "load_projection",
     "loaded_agent",
     "measured",
@@ -194,7 +195,10 @@ def _first(agent: str, window: Window | None) -> Any:
 def _measures(agent: str) -> dict[str, Any]:
     """The facts of a :class:`Tail`, inside the variables of :func:`_agent_expression`."""
     # Sizes of what lies in the document as it is cost nothing; to measure an array it would be built anew.
-    beside = {"$add": [_size(f"{agent}.agent_data"), {"$multiply": [_REFERENCE_BYTES, {"$size": "$$archive"}]}]}
+    originals = f"{agent}.originals"
+    kept = {"$cond": [{"$isArray": originals}, {"$bsonSize": {"all": originals}}, 0]}
+    references = {"$multiply": [_REFERENCE_BYTES, {"$size": "$$archive"}]}
+    beside = {"$add": [_size(f"{agent}.agent_data"), references, kept]}
     return {
         "is_array": {"$isArray": f"{agent}.messages"},
         "size": {"$size": "$$tail"},
@@ -373,9 +377,10 @@ def commit_update(session_id: str, commit: Commit, spill: Spill | None = None) -
     address = commit.at.address
     prefix = f"{address}.agent_data" if commit.part == "agents" else address
     sets: dict[str, Any] = {f"{prefix}.{name}": value for name, value in commit.data.items()}
+    changed = documents.prompt_change(commit.data, "turn") if commit.part == "agents" else None
     if commit.new and commit.part == "agents" and commit.data:
         # As a whole: a stub that an older tool left may hold null here, into which no field can be set.
-        sets = {prefix: dict(commit.data)}
+        sets = {prefix: {**commit.data, **({"prompt_lineage": [changed]} if changed else {})}}
     sets[f"{address}.revision"] = commit.revision
     now: dict[str, Any] = {"updated_at": True, f"{address}.updated_at": True}
     update: dict[str, Any] = {"$set": sets, "$currentDate": now}
@@ -390,7 +395,17 @@ def commit_update(session_id: str, commit: Commit, spill: Spill | None = None) -
         update["$unset"] = {f"{address}.turn": True}
     if commit.part == "agents":
         _with_messages(update, commit, spill)
+    if changed and not commit.new:
+        update.setdefault("$push", {}).update(lineage_push(address, changed))
+    if commit.originals:
+        kept = [{"position": position, **fields} for position, fields in commit.originals.items()]
+        update.setdefault("$push", {})[f"{address}.originals"] = {"$each": kept}
     return update
+
+
+def lineage_push(address: str, changed: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``$push`` does to an agent whose set-up changes, with an entry of its lineage."""
+    return {f"{address}.agent_data.prompt_lineage": {"$each": [changed], "$slice": -documents.MOST_PROMPT_CHANGES}}
 
 
 def _with_messages(update: dict[str, Any], commit: Commit, spill: Spill | None) -> None:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Hashable, Sequence
 from functools import cached_property, partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pymongo import MongoClient
 
@@ -18,6 +18,7 @@ from .mongodb_connection_pool import connection_stats
 from .mongodb_session_manager import MongoDBSessionManager, Place
 from .sessions import MongoDBSessionCatalogue
 from .storage import MongoDBStorage
+from .turn_options import TurnOptions
 
 __all__ = [
     "MongoDBSessionManagerFactory",
@@ -46,6 +47,8 @@ class MongoDBSessionManagerFactory:
         collection_name: str = "collection_name",
         client: MongoClient[Any] | None = None,
         metadata_fields: Sequence[str] | None = None,
+        *,
+        redacted_originals: Literal["remove", "keep"] = "remove",
         **client_kwargs: Any,
     ) -> None:
         """Remember where sessions lie. Connects in the background.
@@ -57,6 +60,8 @@ class MongoDBSessionManagerFactory:
             collection_name: Default collection of its managers.
             client: A borrowed client, which wins; ``close()`` leaves it open.
             metadata_fields: Names below ``metadata`` that get an index each.
+            redacted_originals: ``"remove"``, or ``"keep"``: what redacted messages said is kept for an audit, of what
+                the catalogue redacts as well.
             **client_kwargs: Any option of ``MongoClient``, with a connection string.
 
         Raises:
@@ -66,6 +71,7 @@ class MongoDBSessionManagerFactory:
         self.database_name = database_name
         self.collection_name = collection_name
         self._metadata_fields = tuple(metadata_fields or ())
+        self._redacted_originals = TurnOptions(redacted_originals=redacted_originals).redacted_originals
         self._places: dict[Hashable, Place] = {}
         self._closed = False
 
@@ -93,7 +99,8 @@ class MongoDBSessionManagerFactory:
             **kwargs: Of :class:`MongoDBSessionManager`: ``metadata_hook``, ``feedback_hook``, ``application_name``, …
         """
         place = self._place(database_name, collection_name, metadata_fields)
-        return MongoDBSessionManager(session_id, _place=place, **kwargs)
+        options = {"redacted_originals": self._redacted_originals, **kwargs}
+        return MongoDBSessionManager(session_id, _place=place, **options)
 
     def _place(
         self,
@@ -109,7 +116,7 @@ class MongoDBSessionManagerFactory:
         key = (id(client), database_name, collection_name, fields)
         place = self._places.get(key)
         if place is None:
-            place = self._places[key] = Place(client, database_name, collection_name, fields)
+            place = self._places[key] = Place(client, database_name, collection_name, fields, self._redacted_originals)
         return place
 
     async def open_session(self, session_id: str, *, agent_id: str = "default", **kwargs: Any) -> MongoDBSessionManager:

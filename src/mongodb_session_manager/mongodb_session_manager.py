@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from pymongo import MongoClient
 
@@ -29,10 +29,13 @@ class Place:
         database_name: str,
         collection_name: str,
         metadata_fields: Sequence[str] | None,
+        redacted_originals: Literal["remove", "keep"] = "remove",
     ) -> None:
         """Address the collection; no I/O."""
         self.store = MongoDBSessionStore(client, database_name, collection_name, metadata_fields)
-        self.catalogue = MongoDBSessionCatalogue(client, database_name, collection_name, metadata_fields)
+        self.catalogue = MongoDBSessionCatalogue(
+            client, database_name, collection_name, metadata_fields, redacted_originals=redacted_originals
+        )
         self.background = background_of(client)
 
 
@@ -85,7 +88,8 @@ class MongoDBSessionManager(SessionManager):
         if _place is None:
             self._connection = Connection(connection_string, client, kwargs)
             kwargs = {}
-            _place = Place(self._connection.client, database_name, collection_name, metadata_fields)
+            kept = options.get("redacted_originals", "remove")
+            _place = Place(self._connection.client, database_name, collection_name, metadata_fields, kept)
         try:
             super().__init__(
                 session_id,

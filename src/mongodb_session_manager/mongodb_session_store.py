@@ -35,6 +35,7 @@ from .errors import (
 )
 from .large_values import LARGEST_MESSAGE
 from .mongodb_collection import (
+    database_attributes,
     in_time,
     is_electing,
     knows_server,
@@ -58,6 +59,7 @@ from .mongodb_commands import (
     standing_projection,
 )
 from .store import Claim, Commit, Committed, LoadedAgent, Part
+from .telemetry import WRITTEN, add, traced
 
 __all__ = ["MongoDBSessionStore"]
 
@@ -79,6 +81,7 @@ _ELECTIONS = 3
 _NOT_A_REPLICA_SET = 123
 
 
+@traced(lambda store: database_attributes(store.collection), "load", "messages", "commit", "claim")
 class MongoDBSessionStore:
     """A :class:`~mongodb_session_manager.SessionStore` on one collection, one document a session.
 
@@ -182,7 +185,8 @@ class MongoDBSessionStore:
             with in_time(self.collection):
                 commit, created_at = self._created(session_id, commit)
         messages = [self.archive.take_out(session_id, commit, message, made) for message in commit.messages]
-        commit = replace(commit, messages=messages)
+        originals = self.archive.kept_originals(session_id, commit, made)
+        commit = replace(commit, messages=messages, originals=originals)
         added = sum(map(size, messages))
         spill = None
         after = replace(
@@ -230,7 +234,8 @@ class MongoDBSessionStore:
         archived = {position: fields for position, fields in changes.items() if position < tail.archived}
         # Sent again after a doubt, the first step may find the last one done.
         revision = commit.revision if commit.holds else f"{commit.revision}-held"
-        held = replace(commit, changes=stored, holds=True, revision=revision)
+        originals = self.archive.kept_originals(session_id, commit, made)
+        held = replace(commit, changes=stored, originals=originals, holds=True, revision=revision)
         condition = commit_filter(session_id, held, turn_timeout)
         self._apply(session_id, held, condition, commit_update(session_id, held), turn_timeout, commit.revision)
         with in_time(self.collection):
@@ -239,7 +244,9 @@ class MongoDBSessionStore:
                 raise _conflict(session_id, commit)
             self.archive.discard(session_id, there)
         if not commit.holds:
-            release = replace(held, expected=held.revision, revision=commit.revision, holds=False, changes={})
+            release = replace(
+                held, expected=held.revision, revision=commit.revision, holds=False, changes={}, originals={}
+            )
             self._append(session_id, release, turn_timeout, made)
         grown = sum(map(size, stored.values()))
         return Committed(at=replace(tail, bytes=tail.bytes + grown, document_bytes=tail.document_bytes + grown))
@@ -267,12 +274,14 @@ class MongoDBSessionStore:
             Whether it created the session; after a doubt, how the agent is kept now.
         """
         doubt: PyMongoError | None = None
-        until = time.monotonic() + patience(self.client, size(update))
+        taken = size(update)
+        until = time.monotonic() + patience(self.client, taken)
         for attempt in range(_ATTEMPTS):
             try:
                 with in_time(self.collection, seconds=_left(until)):
                     result = self.collection.update_one(condition, update, upsert=commit.create)
                 if result.upserted_id is not None or result.matched_count:
+                    add("session_store.io", taken, WRITTEN)
                     return result.upserted_id is not None
             except DuplicateKeyError:
                 pass  # Somebody was first; who, the next read tells.

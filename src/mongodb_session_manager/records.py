@@ -18,6 +18,7 @@ from strands.types.content import Message
 from strands.types.session import SessionMessage
 
 from . import documents
+from .codec import encode
 from .errors import SessionConflictError, SessionError, SessionTooLargeError
 from .large_values import without_binary
 from .metrics import Counters, difference, turn_metrics
@@ -68,7 +69,14 @@ class Record:
     """
 
     def __init__(
-        self, session_id: str, part: Part, agent_id: str, loaded: LoadedAgent, *, drops_binary: bool = False
+        self,
+        session_id: str,
+        part: Part,
+        agent_id: str,
+        loaded: LoadedAgent,
+        *,
+        drops_binary: bool = False,
+        keeps_originals: bool = False,
     ) -> None:
         """Start from what was loaded.
 
@@ -78,8 +86,10 @@ class Record:
             agent_id: Its id.
             loaded: From the store.
             drops_binary: Whether a note takes the place of large binary content.
+            keeps_originals: Whether what a redacted message said is kept for an audit.
         """
         self.stored_form = without_binary if drops_binary else _as_it_is
+        self._keeps_originals = keeps_originals
         self.session_id = session_id
         self.part: Part = part
         self.agent_id = agent_id
@@ -113,6 +123,7 @@ class Record:
             self._data: dict[str, Any] = {}
             self._messages: list[tuple[dict[str, Any], Message]] = []
             self._changes: dict[int, dict[str, Any]] = {}
+            self._originals: dict[int, dict[str, Any]] = {}
             self._kept_bytes = 0
             self._turn_start = self.next_position
             self._turn_counted = dict(self._counters)
@@ -221,6 +232,10 @@ class Record:
                     agent_id=self.agent_id,
                 )
             fields = documents.message_changes(message, self.stored_form(message.message))
+            if self._keeps_originals and message.redact_message is not None and not self._is_redacted(position):
+                # As it was recorded: the SDK has changed its own object already.
+                said = self.message_at(position) or encode(self.stored_form(message.message))
+                self._originals.setdefault(position, {"message": dict(said), "redacted_at": fields["updated_at"]})
             if position < self.loaded.count:
                 self._changes.setdefault(position, {}).update(fields)
                 return
@@ -228,6 +243,14 @@ class Record:
             if self.unfinished and position < self.loaded.count + len(self.unfinished.messages):
                 # It is on its way as it was, so the change follows it.
                 self._changes.setdefault(position, {}).update(fields)
+
+    def _is_redacted(self, position: int) -> bool:
+        """Whether what is left of a message is no original, as far as anybody looks back."""
+        if position >= self.loaded.count:
+            return self._messages[position - self.loaded.count][0].get("redact_message") is not None
+        at = position - self.loaded.first
+        stored = self.loaded.messages[at] if 0 <= at < len(self.loaded.messages) else {}
+        return {**stored, **self._changes.get(position, {})}.get("redact_message") is not None
 
     def replace(self, position: int, message: Message) -> None:
         """The agent holds another object now for a message that was changed."""
@@ -327,7 +350,13 @@ class Record:
             release = release and turn in (None, self.opened)
             if self._changes:
                 changes, self._changes = self._changes, {}
-                self.unfinished = self._commit(changes=changes, create=create, session=session, holds=self.turn_open)
+                self.unfinished = self._commit(
+                    changes=changes,
+                    create=create,
+                    session=session,
+                    holds=self.turn_open,
+                    originals=self._kept_originals(self.loaded.count),
+                )
                 return self.unfinished
             if changes_only:
                 return None
@@ -344,10 +373,16 @@ class Record:
                 messages=[dict(document) for document, _ in self._messages],
                 data=self._data,
                 totals=difference(self._counters, self._counted),
+                originals=self._kept_originals(self.next_position),
             )
             self._known.update(self._data)
             self._data = {}
             return self.unfinished
+
+    def _kept_originals(self, end: int) -> dict[int, dict[str, Any]]:
+        """What is to be kept for an audit of messages before a position, once."""
+        due = [position for position in self._originals if position < end]
+        return {position: self._originals.pop(position) for position in due}
 
     def next_claim(self, session: Mapping[str, Any] | None) -> Claim:
         """Taking the turn before anything is written.
@@ -398,6 +433,7 @@ class Record:
         messages: list[dict[str, Any]] | None = None,
         data: Mapping[str, Any] | None = None,
         totals: Mapping[str, int] | None = None,
+        originals: Mapping[int, Mapping[str, Any]] | None = None,
     ) -> Commit:
         return Commit(
             part=self.part,
@@ -418,6 +454,7 @@ class Record:
             messages=messages or [],
             changes=changes or {},
             totals=totals or {},
+            originals=originals or {},
         )
 
     def _note_turn_metrics(self) -> dict[int, dict[str, Any]]:
@@ -470,7 +507,7 @@ class Record:
             # What the agent brought along before this turn stays with it, and is recorded again when it reloads.
             earlier = max(0, self._turn_start - self.loaded.count) if self.loaded.data is None else 0
             self._dropped += [message for _, message in self._messages[earlier:]]
-            self._messages, self._changes, self._data = [], {}, {}
+            self._messages, self._changes, self._data, self._originals = [], {}, {}, {}
             # Too large says nothing about the turn, so it is still ours to give back.
             self.claimed = self.claimed and isinstance(error, SessionTooLargeError)
 

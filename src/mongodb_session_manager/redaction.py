@@ -55,6 +55,8 @@ def redact_message(
     replacement: str,
     turn_timeout: float,
     forks_of: Callable[[LoadedAgent], Iterable[str]],
+    *,
+    keeps_originals: bool = False,
 ) -> list[str]:
     """Redact a message in a session, and in its forks. For each of them one load and one commit.
 
@@ -66,6 +68,7 @@ def redact_message(
         replacement: What it says afterwards.
         turn_timeout: Seconds after which a turn has expired.
         forks_of: The sessions that took the message over, told by the agent of the session.
+        keeps_originals: Whether each of the sessions keeps for an audit what it said.
 
     Returns:
         The sessions in which it was redacted.
@@ -76,14 +79,16 @@ def redact_message(
         ValueError: There is no message at that position.
     """
     original = _at(store, session_id, agent_id, position)
-    _replace(store, session_id, agent_id, original, replacement, turn_timeout)
+    said = original.messages[0] if keeps_originals else None
+    _replace(store, session_id, agent_id, original, replacement, turn_timeout, _first_unredacted(said))
     redacted, busy = [session_id], None
     for fork_id in forks_of(original):
         try:
             copy = _at(store, fork_id, agent_id, position)
             # Cut there since, it has gone on in another way.
             if copy.messages[0].get("created_at") == original.messages[0].get("created_at"):
-                _replace(store, fork_id, agent_id, copy, replacement, turn_timeout)
+                kept = _first_unredacted(copy.messages[0], said) if keeps_originals else None
+                _replace(store, fork_id, agent_id, copy, replacement, turn_timeout, kept)
                 redacted.append(fork_id)
         except SessionBusyError as error:
             busy = error
@@ -108,20 +113,39 @@ def _at(store: SessionStore, session_id: str, agent_id: str, position: int) -> L
     return agent
 
 
+def _first_unredacted(*stored: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """The one that still says what was said: an archived message may be changed already, for all who share it."""
+    return next((each for each in stored if each is not None and each.get("redact_message") is None), None)
+
+
 def _replace(
-    store: SessionStore, session_id: str, agent_id: str, agent: LoadedAgent, replacement: str, turn_timeout: float
+    store: SessionStore,
+    session_id: str,
+    agent_id: str,
+    agent: LoadedAgent,
+    replacement: str,
+    turn_timeout: float,
+    original: Mapping[str, Any] | None,
 ) -> None:
-    changes = {agent.first: redaction(agent.messages[0], replacement)}
-    store.commit(session_id, change_of(agent_id, agent, changes), turn_timeout)
+    fields = redaction(agent.messages[0], replacement)
+    kept = {} if original is None else {"message": original["message"], "redacted_at": fields["updated_at"]}
+    originals = {agent.first: kept} if kept else {}
+    store.commit(session_id, change_of(agent_id, agent, {agent.first: fields}, originals), turn_timeout)
 
 
-def change_of(agent_id: str, agent: LoadedAgent, changes: Mapping[int, Mapping[str, Any]]) -> Commit:
+def change_of(
+    agent_id: str,
+    agent: LoadedAgent,
+    changes: Mapping[int, Mapping[str, Any]],
+    originals: Mapping[int, Mapping[str, Any]] | None = None,
+) -> Commit:
     """A commit that changes stored messages of an agent and nothing else.
 
     Args:
         agent_id: Whose messages.
         agent: As loaded.
         changes: Changed fields by position.
+        originals: What is kept of it for an audit, as in :class:`Commit`.
     """
     return Commit(
         part="agents",
@@ -142,4 +166,5 @@ def change_of(agent_id: str, agent: LoadedAgent, changes: Mapping[int, Mapping[s
         messages=[],
         changes=changes,
         totals={},
+        originals=originals or {},
     )

@@ -36,8 +36,10 @@ _AWAITABLE = frozenset(
         "get_message_count",
         "get_metadata",
         "get_metrics_summary",
+        "get_prompt_lineage",
         "get_session",
         "initialize",
+        "initialize_multi_agent",
         "list_agents",
         "redact_latest_message",
         "reload",
@@ -88,8 +90,8 @@ class SessionManager(TurnLifecycle):
             owner: Stored with a new session.
             title: Stored with a new session.
             **kwargs: How turns are kept, as in :class:`TurnOptions`: ``durability``, ``on_busy``, ``busy_timeout``,
-                ``on_outage``, ``outage_timeout``, ``binary_content``, ``turn_timeout``, ``turn_limit``. Also the older
-                spellings ``metadataHook`` and ``feedbackHook``.
+                ``on_outage``, ``outage_timeout``, ``binary_content``, ``redacted_originals``, ``turn_timeout``,
+                ``turn_limit``. Also the older spellings ``metadataHook`` and ``feedbackHook``.
 
         Raises:
             TypeError: An argument is unknown, or a hook is not callable.
@@ -256,23 +258,64 @@ class SessionManager(TurnLifecycle):
         unset = dict.fromkeys(("name", "model", "system_prompt", "prompt_metadata"))
         return {"agent_id": agent_id, **unset, **self._known_agent(agent_id).config}
 
-    def update_agent_config(self, agent_id: str, model: str | None = None, system_prompt: str | None = None) -> None:
+    def update_agent_config(
+        self,
+        agent_id: str,
+        model: str | None = None,
+        system_prompt: str | None = None,
+        *,
+        changed_by: str | None = None,
+    ) -> None:
         """Change what is stored of an agent's set-up. A running agent writes its own again with its next turn.
+
+        Args:
+            agent_id: Whose.
+            model: The model's id.
+            system_prompt: Its text.
+            changed_by: Who does that, for :meth:`get_prompt_lineage`.
 
         Raises:
             SessionNotFoundError: There is no such agent.
         """
         given = {"model": model, "system_prompt": system_prompt}
-        if config := {name: value for name, value in given.items() if value is not None}:
-            self._beside_turns.update_agent_config(self.session_id, agent_id, config)
+        config = {name: value for name, value in given.items() if value is not None}
+        for name, value in config.items():
+            if not isinstance(value, str):
+                raise TypeError(f"{name} must be a string, not {type(value).__name__}")
+        if not config:
+            self._known_agent(agent_id)
+            return
+        self._beside_turns.update_agent_config(self.session_id, agent_id, config, changed_by=changed_by)
 
-    def set_prompt_metadata(self, agent_id: str, prompt_metadata: Mapping[str, Any]) -> None:
+    def set_prompt_metadata(
+        self, agent_id: str, prompt_metadata: Mapping[str, Any], *, changed_by: str | None = None
+    ) -> None:
         """Store where an agent's prompt comes from, such as its name, version and deployment.
+
+        Args:
+            agent_id: Whose.
+            prompt_metadata: All of it; what was there before is in :meth:`get_prompt_lineage`.
+            changed_by: Who does that, for the same.
 
         Raises:
             SessionNotFoundError: There is no such agent.
         """
-        self._beside_turns.update_agent_config(self.session_id, agent_id, {"prompt_metadata": dict(prompt_metadata)})
+        if not isinstance(prompt_metadata, Mapping):
+            raise TypeError(f"prompt_metadata must be a mapping, not {type(prompt_metadata).__name__}")
+        config = {"prompt_metadata": dict(prompt_metadata)}
+        self._beside_turns.update_agent_config(self.session_id, agent_id, config, changed_by=changed_by)
+
+    def get_prompt_lineage(self, agent_id: str) -> list[dict[str, Any]]:
+        """How an agent came to its set-up: the last 50 changes of model, prompt and prompt metadata, oldest first.
+
+        Returns:
+            Of each ``changed_at``; ``source``, ``"turn"`` where the agent itself came with it, else ``"config"``;
+            ``changed_by``; and what was changed: ``model``, ``system_prompt_sha256``, ``prompt_metadata``.
+
+        Raises:
+            SessionNotFoundError: There is no such agent.
+        """
+        return self._known_agent(agent_id).prompt_lineage
 
     def _known_agent(self, agent_id: str) -> AgentSummary:
         agent = self._beside_turns.agent_summary(self.session_id, agent_id)

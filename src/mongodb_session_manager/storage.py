@@ -21,13 +21,14 @@ from strands.types.exceptions import StorageError
 
 from .connection import Connection
 from .documents import valid_text
-from .mongodb_collection import background_of, open_collection
+from .mongodb_collection import background_of, database_attributes, open_collection
+from .telemetry import is_configured, operation
 
 if TYPE_CHECKING:
     from strands.storage.search.types import SearchStrategy
     from strands.storage.storage import StorageSearchResult
 
-__all__ = ["MongoDBStorage"]
+__all__ = ["MongoDBStorage", "purge_namespaces"]
 
 T = TypeVar("T")
 _Values: TypeAlias = Collection[dict[str, Any]]
@@ -221,9 +222,17 @@ class MongoDBStorage(Storage[str, str]):
     async def _run(self, what: str, call: Callable[[_Values], T]) -> T:
         try:
             client = self._connection.client
-            return await background_of(client).run(partial(call, open_collection(client, *self._place)))
+            collection = open_collection(client, *self._place)
+            return await background_of(client).run(partial(_asked, what.partition(" ")[0], call, collection))
         except (PyMongoError, BSONError) as error:
             raise StorageError(f"could not {what}: {type(error).__name__}") from error
+
+
+def _asked(what: str, call: Callable[[_Values], T], collection: _Values) -> T:
+    if not is_configured():
+        return call(collection)
+    with operation(what, partial(database_attributes, collection)):
+        return call(collection)
 
 
 class _Value:
@@ -312,10 +321,20 @@ class _Value:
         return {"$gte": self._part(write, 0), "$lt": self._part(write, MaxKey())}
 
 
+def purge_namespaces(client: MongoClient[Any], database_name: str, collection_name: str) -> int:
+    """What :meth:`MongoDBStorage.purge` does, in all namespaces of a collection. Blocks.
+
+    Returns:
+        How many parts were removed.
+    """
+    return _purge(open_collection(client, database_name, collection_name), home="")
+
+
 def _purge(collection: _Values, home: str) -> int:
     # Asked before the heads are read: what is old by then and not listed can never be listed any more.
     old = _long_before(collection.database.client.admin.command("hello")["localTime"])
-    parts = collection.find({"_id": {"$gte": {"of": home}, "$lt": {"of": _behind(home)}}}, {"_id": 1})
+    behind = _behind(home) if home else MaxKey()
+    parts = collection.find({"_id": {"$gte": {"of": home}, "$lt": {"of": behind}}}, {"_id": 1})
     writes = {(each["_id"]["of"], each["_id"]["write"]) for each in parts if each["_id"]["write"] < old}
     removed = 0
     for of, write in writes:

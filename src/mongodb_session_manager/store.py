@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Literal, Protocol, TypeAlias
 
+from strands.types.content import Message
 from strands.types.session import SessionMessage
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "DeletionReceipt",
     "LoadedAgent",
     "Order",
+    "OriginalMessage",
     "Part",
     "SessionCatalogue",
     "SessionPage",
@@ -92,6 +94,8 @@ class Commit:
         messages: Messages to append. Empty when ``changes`` is not.
         changes: Changed fields of stored messages by position in the history.
         totals: What to add to the totals.
+        originals: What messages said that this change redacts, by position, where that is kept for an audit:
+            ``message`` as it was stored, and ``redacted_at``. Only :meth:`SessionCatalogue.originals` gives it out.
     """
 
     part: Part
@@ -112,6 +116,7 @@ class Commit:
     messages: Sequence[Mapping[str, Any]]
     changes: Mapping[int, Mapping[str, Any]]
     totals: Mapping[str, int]
+    originals: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,7 +209,11 @@ class SessionStore(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentSummary:
-    """What a catalogue says of one agent: ``totals`` as stored, ``config`` with name, model and prompt."""
+    """What a catalogue says of one agent: ``totals`` as stored, ``config`` with name, model and prompt.
+
+    Attributes:
+        prompt_lineage: The last changes of model, prompt and prompt metadata, oldest first.
+    """
 
     agent_id: str
     name: str | None
@@ -212,6 +221,7 @@ class AgentSummary:
     state: dict[str, Any]
     totals: dict[str, int]
     config: dict[str, Any]
+    prompt_lineage: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,6 +254,21 @@ class SessionSummary:
     def message_count(self) -> int:
         """Messages of all agents together."""
         return sum(agent.message_count for agent in self.agents.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OriginalMessage:
+    """What a message said before it was redacted.
+
+    Attributes:
+        position: Its place in the history then.
+        redacted_at: When it was redacted.
+        message: What it said.
+    """
+
+    position: int
+    redacted_at: datetime
+    message: Message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -479,7 +504,8 @@ class SessionCatalogue(Protocol):
     ) -> list[str]:
         """Replace what a message says, here and in all forks that took it over. A repeat finishes what was interrupted.
 
-        Tool uses and results keep their ids and names, so that they still fit.
+        Tool uses and results keep their ids and names, so that they still fit. Where the catalogue was made with
+        ``redacted_originals="keep"``, :meth:`originals` still tells what it said.
 
         Returns:
             The sessions in which it was replaced.
@@ -488,6 +514,12 @@ class SessionCatalogue(Protocol):
             SessionBusyError: A turn of that agent is running here or in a fork; the others are done.
             SessionNotFoundError: There is no such session or agent.
             ValueError: There is no message at that position.
+        """
+
+    def originals(self, session_id: str, agent_id: str = "default") -> list[OriginalMessage]:
+        """What redacted messages of an agent said, by position, as far as that was kept for an audit.
+
+        Nothing else gives it out: neither histories nor exports nor the agent. It goes with the session.
         """
 
     def statistics(self, *, owner: str | None = None, application_name: str | None = None) -> SessionStatistics:
@@ -545,5 +577,7 @@ class SessionCatalogue(Protocol):
     def agent_summary(self, session_id: str, agent_id: str) -> AgentSummary | None:
         """One agent without its messages, ``None`` when it or its session is unknown."""
 
-    def update_agent_config(self, session_id: str, agent_id: str, config: Mapping[str, Any]) -> None:
+    def update_agent_config(
+        self, session_id: str, agent_id: str, config: Mapping[str, Any], *, changed_by: str | None = None
+    ) -> None:
         """Set ``model``, ``system_prompt`` or ``prompt_metadata``; an unknown agent raises ``SessionNotFoundError``."""

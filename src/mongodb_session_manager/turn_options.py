@@ -21,6 +21,7 @@ class TurnOptions:
             and sent again.
         outage_timeout: Seconds for which it is sent again in the background.
         binary_content: ``"keep"``, or ``"drop"``: a note takes the place of large pictures, documents, videos, sounds.
+        redacted_originals: ``"remove"``: what a redacted message said is gone. ``"keep"``: it is kept for an audit.
         turn_timeout: Seconds after which a turn that is not renewed has expired.
         turn_limit: Seconds without an event of the agent after which its turn is not renewed any more.
 
@@ -34,6 +35,7 @@ class TurnOptions:
     on_outage: Literal["raise", "hold"] = "raise"
     outage_timeout: float = 300.0
     binary_content: Literal["keep", "drop"] = "keep"
+    redacted_originals: Literal["remove", "keep"] = "remove"
     turn_timeout: float = 30.0
     turn_limit: float = 900.0
 
@@ -53,6 +55,7 @@ _CHOICES = {
     "on_busy": ("raise", "wait"),
     "on_outage": ("raise", "hold"),
     "binary_content": ("keep", "drop"),
+    "redacted_originals": ("remove", "keep"),
 }
 
 

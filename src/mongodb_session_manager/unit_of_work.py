@@ -51,6 +51,7 @@ class UnitOfWork(SessionRepository):
         turn_timeout: float = 30.0,
         session_fields: Mapping[str, Any] | None = None,
         drops_binary: bool = False,
+        keeps_originals: bool = False,
     ) -> None:
         """Serve one session; no I/O.
 
@@ -60,8 +61,10 @@ class UnitOfWork(SessionRepository):
             turn_timeout: Seconds after which a turn that is not renewed has expired.
             session_fields: What a new session starts with, such as ``application_name``.
             drops_binary: Whether a note takes the place of large binary content.
+            keeps_originals: Whether what redacted messages said is kept for an audit.
         """
         self.drops_binary = drops_binary
+        self.keeps_originals = keeps_originals
         self.session_id = documents.valid_session_id(session_id)
         self.store = store
         self.turn_timeout = turn_timeout
@@ -100,7 +103,14 @@ class UnitOfWork(SessionRepository):
             with self._lock:
                 record = self._records.get((part, agent_id))
                 if record is None:
-                    record = Record(self.session_id, part, agent_id, loaded, drops_binary=self.drops_binary)
+                    record = Record(
+                        self.session_id,
+                        part,
+                        agent_id,
+                        loaded,
+                        drops_binary=self.drops_binary,
+                        keeps_originals=self.keeps_originals,
+                    )
                     self._records[part, agent_id] = record
                     return record
             record.reset(loaded)

@@ -10,6 +10,7 @@ from functools import partial
 from .background import Background
 from .errors import SessionBusyError
 from .records import Record
+from .telemetry import record as measure
 from .unit_of_work import UnitOfWork
 
 __all__ = ["claim_when_free"]
@@ -33,14 +34,18 @@ async def claim_when_free(unit: UnitOfWork, background: Background, record: Reco
     Raises:
         SessionBusyError: The other turn has not ended in time.
     """
-    deadline = time.monotonic() + seconds
+    began = time.monotonic()
     longest = _SHORTEST_PAUSE
     while True:
         try:
-            return await _claim(unit, background, record)
-        except SessionBusyError:
-            left = deadline - time.monotonic()
+            moved_on = await _claim(unit, background, record)
+            if longest > _SHORTEST_PAUSE:
+                measure("session_store.turn.wait_time", time.monotonic() - began)
+            return moved_on
+        except SessionBusyError as error:
+            left = began + seconds - time.monotonic()
             if left <= 0:
+                measure("session_store.turn.wait_time", seconds - left, {"error.type": type(error).__name__})
                 raise
         longest = min(2 * longest, _LONGEST_PAUSE)
         await asyncio.sleep(min(left, random.uniform(_SHORTEST_PAUSE, longest)))  # noqa: S311

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import uuid
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from pymongo import MongoClient
@@ -48,6 +50,10 @@ class Place(ABC):
         """Everything that the database holds of a session, as text."""
 
     @abstractmethod
+    def auditing(self) -> AbstractContextManager[Place]:
+        """The same place, where what redacted messages said is kept."""
+
+    @abstractmethod
     def is_free(self, session_id: str) -> bool:
         """Whether no turn is stored."""
 
@@ -57,9 +63,12 @@ class Place(ABC):
 
 
 class OnMongoDB(Place):
-    def __init__(self, client: MongoClient[Any]) -> None:
-        name = f"contract_{uuid.uuid4().hex[:12]}"
-        self.factory = MongoDBSessionManagerFactory(client=client, database_name="tests", collection_name=name)
+    def __init__(self, client: MongoClient[Any], name: str | None = None, **options: Any) -> None:
+        name = name or f"contract_{uuid.uuid4().hex[:12]}"
+        self.client = client
+        self.factory = MongoDBSessionManagerFactory(
+            client=client, database_name="tests", collection_name=name, **options
+        )
         self.store = MongoDBSessionStore(client, "tests", name)
         self.sessions = self.factory.sessions
         self.collection = self.factory.sessions.collection
@@ -73,6 +82,9 @@ class OnMongoDB(Place):
     def raw(self, session_id: str) -> str:
         with LISTENER.unwatched():
             return repr(self.collection.find_one({"_id": session_id}))
+
+    def auditing(self) -> AbstractContextManager[Place]:
+        return nullcontext(OnMongoDB(self.client, self.collection.name, redacted_originals="keep"))
 
     def is_free(self, session_id: str) -> bool:
         with LISTENER.unwatched():
@@ -108,6 +120,13 @@ class OnPostgreSQL(Place):
         tables = ("chat_sessions", "chat_agents", "chat_messages", "chat_feedback")
         found = [sql(self.url, f"SELECT * FROM {table} WHERE session_id = $1", session_id) for table in tables]
         return json.dumps([[dict(row) for row in rows] for rows in found], default=str, ensure_ascii=False)
+
+    @contextmanager
+    def auditing(self) -> Iterator[Place]:
+        address = self.factory._connections.address
+        url = f"{address.url}{'&' if '?' in address.url else '?'}pgbouncer=true" if address.is_pooled else address.url
+        with PostgresSessionFactory(url, redacted_originals="keep") as factory:
+            yield OnPostgreSQL(factory, self.url)
 
     def is_free(self, session_id: str) -> bool:
         statement = "SELECT FROM chat_agents WHERE session_id = $1 AND turn_owner IS NOT NULL"

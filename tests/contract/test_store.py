@@ -199,7 +199,9 @@ def test_fields_of_the_agent_are_replaced_one_by_one(place: Place) -> None:
     say(place, "a", data={"agent_id": "default", "state": {"a": {"b": 1}}, "model": "one"})
     loaded = say(place, data={"state": {"c": 2}})
 
-    assert loaded.data == {"agent_id": "default", "state": {"c": 2}, "model": "one"}
+    data = dict(loaded.data or {})
+    assert [each["model"] for each in data.pop("prompt_lineage")] == ["one"]
+    assert data == {"agent_id": "default", "state": {"c": 2}, "model": "one"}
 
 
 def test_totals_are_added_up(place: Place) -> None:

@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 __all__ = ["Address"]
 
 _HOST = re.compile(r"(\[[^\[\]]+\]|[^:\[\]]*)(:[0-9]+)?")
+_PORT = 5432
 _NO_URL = "this is not a URL; percent-encode what is special in user name and password"
 
 
@@ -18,6 +19,7 @@ class Address:
         url: For asyncpg.
         is_pooled: Whether transactions of one connection may reach different sessions of the server.
         redacted: For people, without password and options.
+        attributes: For spans and figures: system, database, server.
     """
 
     def __init__(self, url: str) -> None:
@@ -45,3 +47,11 @@ class Address:
         self.url = f"{parts.scheme}://{parts.netloc}{parts.path}{query and '?'}{query}"
         self.is_pooled = marked or any(host.partition(".")[0].endswith("-pooler") for host in hosts.split(","))
         self.redacted = f"postgresql://{hosts}{unquote(parts.path)}"
+        first = _HOST.fullmatch(hosts.partition(",")[0])
+        host, port = first.groups() if first else (hosts, None)
+        self.attributes: dict[str, str | int] = {
+            "db.system.name": "postgresql",
+            "db.namespace": unquote(parts.path).strip("/"),
+            "server.address": host.strip("[]"),
+            "server.port": int(port[1:]) if port else _PORT,
+        }

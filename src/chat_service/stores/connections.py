@@ -11,6 +11,7 @@ import asyncio
 import concurrent.futures
 import os
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeAlias, TypeVar
@@ -18,10 +19,13 @@ from typing import Any, TypeAlias, TypeVar
 import asyncpg
 from asyncpg import exceptions as driver
 
+from mongodb_session_manager.telemetry import is_configured, record, shift
+
 from ..exceptions import ServiceError
 from .address import Address
 from .faithful_json import dumps, loads
 from .migration import migrate
+from .tally import count_query
 
 __all__ = ["OUTAGES", "Connections", "DatabaseUnavailable", "Work"]
 
@@ -44,6 +48,7 @@ OUTAGES = (
 _PAUSES = (0.05, 0.1, 0.2, 0.4)
 _CONNECT_SECONDS = 10.0
 _CLOSE_SECONDS = 5.0
+_USED = {"db.client.connection.state": "used"}
 _CLOSED = "the connections to PostgreSQL are closed; make a new session factory"
 
 
@@ -180,7 +185,7 @@ class Connections:
         attempt = 0
         while True:
             try:
-                return await _with_connection(await self._pool(here), work)
+                return await self._with_connection(await self._pool(here), work)
             except OUTAGES as error:
                 pause = _PAUSES[min(attempt, len(_PAUSES) - 1)]
                 if here.loop.time() + pause > end:
@@ -199,18 +204,51 @@ class Connections:
                     timeout=_CONNECT_SECONDS,
                     max_queries=50_000,
                     max_inactive_connection_lifetime=300.0,
-                    init=_with_json,
+                    init=self._prepare,
                     reset=_nothing,
                     **({"statement_cache_size": 0} if self.address.is_pooled else {}),
                 )
                 try:
                     await pool
-                    here.applied = await _with_connection(pool, migrate)
+                    here.applied = await self._with_connection(pool, migrate)
                 except BaseException:
                     pool.terminate()
                     raise
                 here.pool = pool
             return here.pool
+
+    async def _with_connection(self, pool: Any, work: Work[T]) -> T:
+        asked_at = time.perf_counter()
+        async with pool.acquire() as connection:
+            with self._measured(asked_at), _lost_if_closed(connection):
+                return await work(connection)
+
+    @contextmanager
+    def _measured(self, asked_at: float) -> Iterator[None]:
+        """The figures of a connection that is used now."""
+        got_at = time.perf_counter()
+        record("db.client.connection.wait_time", got_at - asked_at, self.address.attributes)
+        shift("db.client.connection.count", 1, {**self.address.attributes, **_USED})
+        try:
+            yield
+        finally:
+            shift("db.client.connection.count", -1, {**self.address.attributes, **_USED})
+            record("db.client.connection.use_time", time.perf_counter() - got_at, self.address.attributes)
+
+    async def _prepare(self, connection: Any) -> None:
+        await _with_json(connection)
+        if is_configured():
+            connection.add_query_logger(self._measure)
+
+    def _measure(self, query: Any) -> None:
+        """A statement is one measurement of ``db.client.operation.duration``; its text and arguments are left out."""
+        failure = {} if query.exception is None else {"error.type": type(query.exception).__qualname__}
+        word = query.query.split(None, 1)[0].rstrip(";").upper()
+        record(
+            "db.client.operation.duration",
+            query.elapsed,
+            {**self.address.attributes, "db.operation.name": word, **failure},
+        )
 
     def open(self) -> list[str]:
         """Connect, unless that was done already. Returns the names of the migrations that were applied by it."""
@@ -235,12 +273,6 @@ class Connections:
             here.stop()
 
 
-async def _with_connection(pool: Any, work: Work[T]) -> T:
-    async with pool.acquire() as connection:
-        with _lost_if_closed(connection):
-            return await work(connection)
-
-
 @contextmanager
 def _lost_if_closed(connection: Any) -> Iterator[None]:
     """Tell what the driver says of a connection that broke while it was used from what it says of wrong use."""
@@ -260,10 +292,11 @@ def _is_closed(connection: Any) -> bool:
 
 
 async def _with_json(connection: Any) -> None:
-    """Read and write ``jsonb`` as stored values. Known to this end of the connection only."""
+    """Read and write ``jsonb`` as stored values, and count statements. Known to this end of the connection only."""
     with _lost_if_closed(connection):
         async with connection.transaction():
             await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=dumps, decoder=loads)
+        connection.add_query_logger(count_query)
 
 
 async def _nothing(connection: Any) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from functools import cached_property, partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from mongodb_session_manager import Awaitables, Background, SessionManager
 
 from .connections import Connections
 from .postgres_catalogue import PostgresSessionCatalogue
+from .postgres_documents import PostgresDocuments
 from .postgres_store import PostgresSessionStore
 from .postgres_turn_records import PostgresTurnRecords
 
@@ -27,13 +28,21 @@ class PostgresSessionFactory:
         sessions: The catalogue: sessions seen from beside their turns.
     """
 
-    def __init__(self, url: str, *, min_size: int = 2, max_size: int = 10) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        min_size: int = 2,
+        max_size: int = 10,
+        redacted_originals: Literal["remove", "keep"] = "remove",
+    ) -> None:
         """Remember where sessions lie. Connects, and applies what migrations are missing, on first use.
 
         Args:
             url: ``postgresql://user:password@host:port/database``.
             min_size: Connections that are opened at first.
             max_size: Connections at most.
+            redacted_originals: ``"remove"``, or ``"keep"``: what redacted messages said is kept for an audit.
 
         Raises:
             ValueError: The URL is none of a PostgreSQL database.
@@ -42,7 +51,10 @@ class PostgresSessionFactory:
         self._background = Background.of(self._connections, max_size)
         self._closed = False
         self.store = PostgresSessionStore(self._connections)
-        self.sessions = PostgresSessionCatalogue(self._connections, self._background)
+        self._originals = redacted_originals
+        self.sessions = PostgresSessionCatalogue(
+            self._connections, self._background, redacted_originals=redacted_originals
+        )
 
     def create_session_manager(self, session_id: str, **kwargs: Any) -> SessionManager:
         """Make a session manager. No I/O; the session is loaded when an agent is made with it, which then blocks.
@@ -51,8 +63,9 @@ class PostgresSessionFactory:
             session_id: Any text that UTF-8 can express.
             **kwargs: Of :class:`~mongodb_session_manager.SessionManager`: ``metadata_hook``, ``on_busy``, …
         """
+        options = {"redacted_originals": self._originals, **kwargs}
         return SessionManager(
-            session_id, store=self.store, catalogue=self.sessions, background=self._background, **kwargs
+            session_id, store=self.store, catalogue=self.sessions, background=self._background, **options
         )
 
     async def open_session(self, session_id: str, *, agent_id: str = "default", **kwargs: Any) -> SessionManager:
@@ -74,6 +87,10 @@ class PostgresSessionFactory:
             retention: Seconds for which a turn is kept after its end.
         """
         return PostgresTurnRecords(self._connections, retention)
+
+    def documents(self) -> PostgresDocuments:
+        """Sessions as they are stored, on the same connections. No I/O."""
+        return PostgresDocuments(self._connections)
 
     def migrate(self) -> list[str]:
         """Apply the migrations that are missing. Returns the names of those that this factory has applied."""

@@ -18,6 +18,7 @@ from mongodb_session_manager import (
     session_message,
     valid_session_id,
 )
+from mongodb_session_manager.telemetry import traced
 
 from .postgres_catalogue_forks import SessionForks
 from .postgres_catalogue_lifetimes import SessionLifetimes
@@ -30,6 +31,7 @@ from .rows import as_key
 __all__ = ["PostgresSessionCatalogue"]
 
 
+@traced(lambda catalogue: catalogue.attributes)
 class PostgresSessionCatalogue(SessionListing, SessionLifetimes, SessionForks, SessionTransfers):
     """A :class:`~mongodb_session_manager.SessionCatalogue` on the tables of ``migrations/``."""
 

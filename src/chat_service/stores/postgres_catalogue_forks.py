@@ -9,6 +9,7 @@ from typing import Any
 from mongodb_session_manager import (
     AgentSummary,
     LoadedAgent,
+    OriginalMessage,
     SessionBusyError,
     SessionError,
     SessionNotFoundError,
@@ -17,6 +18,7 @@ from mongodb_session_manager import (
     looked_at,
     redact_message,
     refuse_cut,
+    session_message,
     valid_session_id,
 )
 
@@ -128,7 +130,34 @@ class SessionForks(SessionRows):
 
             return self._connections.call(work, session_id=session_id)
 
-        return redact_message(self._store, session_id, agent_id, position, replacement, turn_timeout, forks_of)
+        return redact_message(
+            self._store,
+            session_id,
+            agent_id,
+            position,
+            replacement,
+            turn_timeout,
+            forks_of,
+            keeps_originals=self._keeps_originals,
+        )
+
+    def originals(self, session_id: str, agent_id: str = "default") -> list[OriginalMessage]:
+        """See :class:`~mongodb_session_manager.SessionCatalogue`. Two statements."""
+
+        async def work(connection: Any) -> list[OriginalMessage]:
+            if await connection.fetchval(_EXISTS, as_key(session_id)) is None:
+                raise unknown(session_id)
+            rows = await connection.fetch(_ORIGINALS, as_key(session_id), as_key(agent_id))
+            return [
+                OriginalMessage(
+                    position=row["position"],
+                    redacted_at=row["redacted_at"],
+                    message=session_message(row, row["position"]).message,
+                )
+                for row in rows
+            ]
+
+        return self._connections.call(work, session_id=session_id)
 
 
 async def _cut(connection: Any, key: str, agent_key: str, agent: Mapping[str, Any], position: int) -> dict[str, Any]:
@@ -141,6 +170,12 @@ async def _cut(connection: Any, key: str, agent_key: str, agent: Mapping[str, An
     refuse_cut(position, count, messages)
     return cut_data(data, count, position, messages)
 
+
+_EXISTS = "SELECT true FROM chat_sessions session WHERE session_id = $1 AND NOT chat_session_is_gone(session)"
+_ORIGINALS = """
+SELECT DISTINCT ON (position) position, redacted_at, message FROM chat_originals
+WHERE session_id = $1 AND agent_id = $2 ORDER BY position, redacted_at
+"""
 
 _IS_THERE = """
 SELECT true FROM chat_sessions session WHERE session_id = $1 AND NOT chat_session_is_gone(session) FOR SHARE

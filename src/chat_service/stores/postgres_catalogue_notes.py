@@ -16,11 +16,13 @@ from mongodb_session_manager import (
     SessionTooLargeError,
     decode,
     encode,
+    prompt_change,
 )
 
 from .faithful_json import Fields
 from .metadata import path_of, paths_of, with_fields, without_fields
 from .postgres_catalogue_rows import LOCK, SUMMARY_OF_AGENT, SessionRows
+from .postgres_store import ADD_PROMPT_CHANGE
 from .rows import agent_summary, as_key
 
 __all__ = ["SessionNotes"]
@@ -151,15 +153,22 @@ class SessionNotes(SessionRows):
         row = self._row(session_id, _AGENT, as_key(session_id), as_key(agent_id))
         return None if row is None else agent_summary(row["agent"])
 
-    def update_agent_config(self, session_id: str, agent_id: str, config: Mapping[str, Any]) -> None:
+    def update_agent_config(
+        self, session_id: str, agent_id: str, config: Mapping[str, Any], *, changed_by: str | None = None
+    ) -> None:
         """See :class:`~mongodb_session_manager.SessionCatalogue`. One transaction."""
         fields = Fields({name: encode(value) for name, value in config.items()})
+        change = prompt_change(fields, "config", changed_by)
 
         async def work(connection: Any) -> bool:
             if await connection.fetchval(LOCK, as_key(session_id)) is None:
                 return False
-            changed = await connection.fetchval(_CONFIGURE, as_key(session_id), as_key(agent_id), fields)
-            return changed is not None
+            key = as_key(session_id), as_key(agent_id)
+            if await connection.fetchval(_CONFIGURE, *key, fields) is None:
+                return False
+            if change:
+                await connection.execute(ADD_PROMPT_CHANGE, *key, change)
+            return True
 
         if not self._in_transaction(session_id, work):
             raise SessionNotFoundError(

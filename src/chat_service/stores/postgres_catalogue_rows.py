@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from mongodb_session_manager import Background, SessionNotFoundError, SessionSummary, valid_session_id
 
@@ -21,9 +21,23 @@ T = TypeVar("T")
 class SessionRows:
     """The sessions of one database."""
 
-    def __init__(self, connections: Connections, background: Background) -> None:
-        """Use these connections, and these threads for the awaitable forms; no I/O."""
+    def __init__(
+        self,
+        connections: Connections,
+        background: Background,
+        *,
+        redacted_originals: Literal["remove", "keep"] = "remove",
+    ) -> None:
+        """Use these connections, and these threads for the awaitable forms; no I/O.
+
+        Args:
+            connections: Of the database.
+            background: Of the factory.
+            redacted_originals: Whether a redaction keeps for an audit what was said.
+        """
+        self._keeps_originals = redacted_originals == "keep"
         self._connections = connections
+        self.attributes = connections.address.attributes
         self._background = background
         self._store = PostgresSessionStore(connections)
 

@@ -16,19 +16,22 @@ from mongodb_session_manager import (
     SessionConflictError,
     SessionNotFoundError,
     SessionTooLargeError,
+    prompt_change,
     valid_session_id,
 )
+from mongodb_session_manager.telemetry import traced
 
 from .connections import Connections, DatabaseUnavailable
 from .faithful_json import Fields
 from .rows import Part, Place, as_key, changed_columns, loaded_agent, message_columns
 
-__all__ = ["PostgresSessionStore", "load_agent", "touch"]
+__all__ = ["ADD_PROMPT_CHANGE", "PostgresSessionStore", "load_agent", "touch"]
 
 _LARGEST_INT = 2**31 - 1
 _RENEWAL_SECONDS = 5.0
 
 
+@traced(lambda store: store.attributes, "load", "messages", "commit", "claim")
 class PostgresSessionStore:
     """A :class:`~mongodb_session_manager.SessionStore` on the tables of ``migrations/``.
 
@@ -39,6 +42,7 @@ class PostgresSessionStore:
     def __init__(self, connections: Connections) -> None:
         """Use these connections; no I/O."""
         self._connections = connections
+        self.attributes = connections.address.attributes
 
     @property
     def max_concurrency(self) -> int:
@@ -175,6 +179,10 @@ async def _commit(connection: Any, session_id: str, commit: Commit, turn_timeout
         await connection.execute(_APPEND, key[0], key[2], *message_columns(commit, session_id))
     for position, fields in commit.changes.items():
         await connection.execute(_CHANGE, key[0], key[2], position, *changed_columns(fields))
+    for position, original in commit.originals.items():
+        await connection.execute(_KEEP, key[0], key[2], position, original["redacted_at"], original["message"])
+    if at.part == "agents" and (changed := prompt_change(commit.data, "turn")):
+        await connection.execute(ADD_PROMPT_CHANGE, key[0], key[2], changed)
     return committed
 
 
@@ -303,6 +311,19 @@ UPDATE chat_messages SET
     details = CASE WHEN $4::jsonb IS NULL THEN details ELSE details - 'redact_message' END || $10::jsonb
 WHERE session_id = $1 AND agent_id = $2 AND position = $3
 """
+
+_KEEP = """
+INSERT INTO chat_originals (session_id, agent_id, position, redacted_at, message) VALUES ($1, $2, $3, $4, $5)
+"""
+
+ADD_PROMPT_CHANGE = """
+UPDATE chat_agents SET data = data || jsonb_build_object('prompt_lineage', CASE
+    WHEN jsonb_array_length(data -> 'prompt_lineage') >= 50 THEN (data -> 'prompt_lineage') - 0
+    ELSE COALESCE(data -> 'prompt_lineage', '[]')
+END || jsonb_build_array($3::jsonb))
+WHERE session_id = $1 AND part = 'agents' AND agent_id = $2
+"""
+"""Adds an entry to the lineage of an agent, of which 50 are kept."""
 
 _LOAD = """
 SELECT session.created_at AS session_created_at, session.owner AS session_owner,

@@ -10,7 +10,15 @@ from typing import Any, Literal, TypeAlias, cast
 
 from strands.types.content import Message
 
-from mongodb_session_manager import AgentSummary, Commit, LoadedAgent, SessionSummary, decode, session_message
+from mongodb_session_manager import (
+    AgentSummary,
+    Commit,
+    LoadedAgent,
+    SessionSummary,
+    decode,
+    prompt_lineage,
+    session_message,
+)
 
 from ..models import plain, public_message_id
 from .faithful_json import Fields
@@ -186,4 +194,5 @@ def agent_summary(agent: Mapping[str, Any]) -> AgentSummary:
         state=dict(decode(data.get("state") or {})),
         totals=dict(agent["totals"]),
         config=config,
+        prompt_lineage=prompt_lineage(data),
     )

@@ -11,7 +11,9 @@ import typer
 from ..doctor import examine
 from ..mongodb_collection import prepare, prepare_archive
 from ..mongodb_session_store import MongoDBSessionStore
+from ..storage import purge_namespaces
 from .connecting import opened
+from .failures import Refused
 from .options import Collection, Database, Json, Uri
 from .output import print_json, print_table, printable
 
@@ -32,15 +34,26 @@ def doctor(
 ) -> None:
     """Find what a crash left, and mend it. Exits with 1 when something is left.
 
+    With --repair what interrupted writes left in the storage of these sessions is removed, too.
+
     Example: mongodb-sessions doctor --repair
     """
     with opened(uri, database, collection) as factory:
         store = MongoDBSessionStore(factory.sessions.client, database, collection)
         report = examine(store, session, repair=repair, grace=grace, turn_timeout=turn_timeout)
+        if session is not None and not (report.sessions or report.documents):
+            raise Refused(f"session {session!r} does not exist")
+        parts = 0
+        if repair and session is None:
+            parts = purge_namespaces(store.client, database, f"{collection}_storage")
     if as_json:
-        print_json({**asdict(report), "repaired": report.repaired, "is_healthy": report.is_healthy})
+        print_json(
+            {**asdict(report), "storage_parts": parts, "repaired": report.repaired, "is_healthy": report.is_healthy}
+        )
     else:
         typer.echo(printable(str(report)))
+        if parts:
+            typer.echo(f"{parts} parts of interrupted writes removed from {collection}_storage")
     if not report.is_healthy:
         raise typer.Exit(1)
 

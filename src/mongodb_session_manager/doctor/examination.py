@@ -9,6 +9,7 @@ from datetime import timedelta
 from bson import ObjectId
 
 from ..mongodb_session_store import MongoDBSessionStore
+from ..telemetry import add
 from .report import DoctorReport, Finding, Kind
 
 __all__ = ["Examination", "Listing"]
@@ -48,6 +49,7 @@ class Examination:
             repaired: As there.
         """
         session_id, agent_id = whose
+        add("session_store.repairs", int(repaired), {"session_store.repair.kind": kind})
         self.findings.append(
             Finding(session_id=session_id, agent_id=agent_id, kind=kind, detail=detail, repaired=repaired)
         )

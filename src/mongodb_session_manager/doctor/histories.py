@@ -73,7 +73,9 @@ class Histories:
                 return Listing()
         listing = Listing(gone=document["gone"], dense="schema_version" in document)
         for place, agent in self._agents(document):
-            listing.ids |= dict.fromkeys(listed([agent["archive"], agent["messages"]]), place.agent_id)
+            listing.ids |= dict.fromkeys(
+                listed([agent["archive"], agent["messages"], agent["originals"]]), place.agent_id
+            )
             if not listing.gone:
                 self._examine_agent(place, agent, document["now"], listing.dense)
         for graph in document["multi_agents"]:

@@ -31,7 +31,9 @@ __all__ = [
     "nested_agents",
 ]
 
-_OF_AN_AGENT = ["agent_data", "archive", "created_at", "messages", "message_count", "revision", "totals", "turn"]
+_OF_AN_AGENT = [
+    *("agent_data", "archive", "created_at", "messages", "message_count", "originals", "revision", "totals", "turn")
+]
 
 
 def _array(field: str) -> dict[str, Any]:
@@ -69,6 +71,7 @@ def agent_expression(agent: str) -> dict[str, Any]:
         "turn": f"{agent}.turn",
         "message_count": f"{agent}.message_count",
         "archive": _array(f"{agent}.archive"),
+        "originals": _array(f"{agent}.originals"),
         "messages": {"$map": {"input": messages, "as": "each", "in": _MESSAGE}},
     }
 

@@ -2,6 +2,7 @@
 
 ::
 
+    arguments             what may be passed to it
     session_documents     the documents, read and changed by one command each
     summaries  cursors    pure: what is said of a session, where a page ends
     notes  histories  listing  lifetimes

@@ -13,9 +13,11 @@ from ..codec import encode
 from ..doctor import DoctorReport, examine
 from ..documents import valid_session_id
 from ..errors import SessionError
-from ..mongodb_collection import background_of
+from ..mongodb_collection import background_of, database_attributes
 from ..mongodb_commands import new_session
 from ..store import SessionSummary
+from ..telemetry import traced
+from .arguments import checked
 from .forks import Forks
 from .histories import Histories
 from .lifetimes import Lifetimes
@@ -27,6 +29,8 @@ from .transfers import Transfers
 __all__ = ["MongoDBSessionCatalogue"]
 
 
+@traced(lambda catalogue: database_attributes(catalogue.collection))
+@checked
 class MongoDBSessionCatalogue(Listing, Histories, Lifetimes, Forks, Rewinds, Transfers):
     """A :class:`~mongodb_session_manager.SessionCatalogue` on one collection."""
 

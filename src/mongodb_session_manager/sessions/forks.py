@@ -11,7 +11,7 @@ messages of the fork came with it, those of the one before among them.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -19,12 +19,12 @@ from pymongo.errors import DuplicateKeyError
 
 from ..codec import encode
 from ..documents import agent_key, valid_session_id
-from ..errors import SessionConflictError, SessionError
+from ..errors import SessionConflictError, SessionError, SessionNotFoundError
 from ..mongodb_collection import in_time, noted
 from ..mongodb_commands import new_session
 from ..store import SessionSummary
 from .beginning import Beginning, beginning_of, beginning_projection
-from .loan import Loan
+from .loan import OUTLINE, Loan, lent_stages
 from .session_documents import SessionDocuments
 from .summaries import session_summary
 
@@ -49,7 +49,7 @@ class Forks(SessionDocuments):
     ) -> SessionSummary:
         """See :class:`~mongodb_session_manager.SessionCatalogue`.
 
-        Two commands; with an archive one more, one for each thousand buckets, and one where messages hold large values.
+        Three commands, and one for each thousand buckets, or where only messages outside buckets hold large values.
         """
         self._prepare()
         given = {"owner": owner, "title": title}
@@ -57,8 +57,9 @@ class Forks(SessionDocuments):
         with noted(session_id):
             for _ in range(_ATTEMPTS):
                 parent, beginning = self._read_parent(session_id, new_id, agent_id, at)
-                document = self._forked(parent, beginning, new_id, agent_id, given)
-                if document is not None:
+                loan = Loan(self._archive, new_id, beginning.buckets, beginning.values, parent["lent"])
+                document = self._forked(parent, beginning, loan, agent_id, given)
+                if document is not None and self._is_as_read(document, beginning, loan, agent_id):
                     return _summary(document)
         raise SessionConflictError(
             f"session {session_id!r} changed whenever it was to be forked; try again", session_id=session_id
@@ -67,13 +68,9 @@ class Forks(SessionDocuments):
     def _read_parent(
         self, session_id: str, new_id: str, agent_id: str, at: int | None
     ) -> tuple[dict[str, Any], Beginning]:
-        """The session and its first messages. In the same find, whether the new id is free."""
-        taken_over = dict.fromkeys([*_TAKEN_OVER, "forked_from"], 1)
-        projection = {**beginning_projection(agent_id, at), **taken_over, "_id": 1}
+        """The session and its first messages. In the same command, whether the new id is free."""
         with in_time(self.collection):
-            found = {
-                each["_id"]: each for each in self.collection.find({"_id": {"$in": [session_id, new_id]}}, projection)
-            }
+            found = self._beginnings([session_id, new_id], agent_id, at)
             parent, other = found.get(session_id), found.get(new_id)
             beginning = beginning_of(session_id, agent_id, parent, at)
             if other is not None and not other["gone"]:
@@ -82,17 +79,55 @@ class Forks(SessionDocuments):
                 self._archive.finish_deletion(new_id)
         return parent or {}, beginning
 
+    def _beginnings(self, session_ids: list[str], agent_id: str, at: int | None) -> dict[str, dict[str, Any]]:
+        """Sessions with the first messages of an agent, and what a fork has to know of their buckets. One command."""
+        taken_over = dict.fromkeys([*_TAKEN_OVER, "forked_from"], 1)
+        projection = {**beginning_projection(agent_id, at), **taken_over, "_id": 1}
+        places = sum(name.startswith("at") for name in projection)
+        stages = [{"$match": {"_id": {"$in": session_ids}}}, {"$project": projection}]
+        found = self.collection.aggregate([*stages, *lent_stages(self._archive, places, at)])
+        return {each["_id"]: each for each in found}
+
+    def _is_as_read(self, document: Mapping[str, Any], beginning: Beginning, loan: Loan, agent_id: str) -> bool:
+        """Whether nothing that the fork took over was changed before it was there to be found by whoever changes it.
+
+        If something was, the fork is taken away again.
+        """
+        session_id = document["forked_from"][-1]["session_id"]
+        with in_time(self.collection):
+            now = self._beginnings([session_id], agent_id, beginning.position).get(session_id)
+            try:
+                again = beginning_of(session_id, agent_id, now, beginning.position)
+            except (SessionNotFoundError, ValueError):
+                return True  # deleted or cut since, which is nothing to the fork
+            if again.agent.created_at != beginning.agent.created_at:
+                return True
+            if _same_messages(again, beginning):
+                listed = Loan(loan.archive, loan.session_id, loan.buckets, loan.values, (now or {})["lent"])
+                if surplus := loan.all_values - listed.all_values:
+                    loan.give_up(surplus)
+                return True
+            revision = next(iter(document["agents"].values()))["revision"]
+            ours = {"$expr": {"$in": [revision, _REVISIONS]}}
+            if self._archive.delete(document["_id"], ours):
+                return False
+        raise SessionConflictError(
+            f"session {session_id!r} was changed while it was forked; look at its fork {document['_id']!r}",
+            session_id=session_id,
+        )
+
     def _forked(
-        self, parent: Mapping[str, Any], beginning: Beginning, new_id: str, agent_id: str, given: Mapping[str, Any]
+        self, parent: Mapping[str, Any], beginning: Beginning, loan: Loan, agent_id: str, given: Mapping[str, Any]
     ) -> dict[str, Any] | None:
-        """The fork, ``None`` when what it would list was removed meanwhile."""
-        loan = Loan(self._archive, new_id, beginning.buckets, beginning.values, beginning.wanted)
+        """The fork, ``None`` when what it would list was changed meanwhile."""
+        new_id = loan.session_id
         try:
             with in_time(self.collection):
                 if not loan.take():
                     loan.give_back()
                     return None
-                document = _fork(parent, beginning, loan, new_id, agent_id, given)
+                outlines = self._outlines(parent, beginning)
+                document = _fork(parent, beginning, outlines, new_id, agent_id, given)
                 self.collection.insert_one(document)
         except (ValueError, DuplicateKeyError) as error:
             loan.give_back()
@@ -101,11 +136,30 @@ class Forks(SessionDocuments):
             raise
         return document
 
+    def _outlines(self, parent: Mapping[str, Any], beginning: Beginning) -> list[Mapping[str, Any]]:
+        """The buckets that decide about the cut, without what was said."""
+        found: list[Mapping[str, Any]] = parent["outlines"]
+        if {*beginning.wanted} - {bucket["_id"] for bucket in found}:
+            found = [*self._archive.collection.find({"_id": {"$in": beginning.wanted}}, OUTLINE)]
+        return found
+
+
+_REVISIONS: dict[str, Any] = {
+    "$map": {"input": {"$objectToArray": "$agents"}, "as": "agent", "in": "$$agent.v.revision"}
+}
+
+
+def _same_messages(one: Beginning, other: Beginning) -> bool:
+    """Whether the messages outside the archive are the same; where they begin tells whether some went into it."""
+    pairs = zip(one.agent.messages, other.agent.messages, strict=False)
+    as_many = len(one.agent.messages) == len(other.agent.messages) and one.agent.at.archived == other.agent.at.archived
+    return as_many and all(mine.get("message") == yours.get("message") for mine, yours in pairs)
+
 
 def _fork(
     parent: Mapping[str, Any],
     beginning: Beginning,
-    loan: Loan,
+    outlines: Iterable[Mapping[str, Any]],
     new_id: str,
     agent_id: str,
     given: Mapping[str, Any],
@@ -115,14 +169,14 @@ def _fork(
     document = {"_id": new_id, **new_session(new_id, fields)}
     now = document["updated_at"] = document["created_at"]
     document["forked_from"] = _origins(parent, beginning, agent_id)
-    document["agents"] = {agent_key(agent_id): _agent(beginning, loan, agent_id, now)}
+    document["agents"] = {agent_key(agent_id): _agent(beginning, outlines, agent_id, now)}
     return document
 
 
-def _agent(beginning: Beginning, loan: Loan, agent_id: str, now: datetime) -> dict[str, Any]:
+def _agent(beginning: Beginning, outlines: Iterable[Mapping[str, Any]], agent_id: str, now: datetime) -> dict[str, Any]:
     archived = beginning.agent.at.archived
     agent: dict[str, Any] = {
-        "agent_data": {**beginning.cut(loan.outlines.values()), "agent_id": encode(agent_id)},
+        "agent_data": {**beginning.cut(outlines), "agent_id": encode(agent_id)},
         "created_at": now,
         "updated_at": now,
         "revision": secrets.token_urlsafe(12),

@@ -13,7 +13,7 @@ from ..errors import SessionNotFoundError
 from ..mongodb_collection import in_time, noted
 from ..mongodb_commands import Window
 from ..redaction import redact_message
-from ..store import LoadedAgent
+from ..store import LoadedAgent, OriginalMessage
 from .session_documents import SessionDocuments, unknown
 
 __all__ = ["Histories", "unknown_agent"]
@@ -68,7 +68,36 @@ class Histories(SessionDocuments):
         def forks_of(agent: LoadedAgent) -> list[str]:
             return self._forks_of(session_id, agent_id, agent, position)
 
-        return redact_message(self._store, session_id, agent_id, position, replacement, turn_timeout, forks_of)
+        return redact_message(
+            self._store,
+            session_id,
+            agent_id,
+            position,
+            replacement,
+            turn_timeout,
+            forks_of,
+            keeps_originals=self._keeps_originals,
+        )
+
+    def originals(self, session_id: str, agent_id: str = "default") -> list[OriginalMessage]:
+        """See :class:`~mongodb_session_manager.SessionCatalogue`. Two finds."""
+        places = addresses("agents", agent_id)
+        document = self._find(session_id, {f"at{index}": f"${place}.originals" for index, place in enumerate(places)})
+        if document is None:
+            raise unknown(session_id)
+        entries = [each for index in range(len(places)) for each in document.get(f"at{index}") or ()]
+        # A redaction that was repeated because another writer came between is listed twice.
+        once = {each["position"]: each for each in reversed(entries)}
+        with noted(session_id):
+            found = self._archive.originals(session_id, [once[position] for position in sorted(once)])
+        return [
+            OriginalMessage(
+                position=each["position"],
+                redacted_at=each["redacted_at"],
+                message=session_message(each, each["position"]).message,
+            )
+            for each in found
+        ]
 
     def _forks_of(self, session_id: str, agent_id: str, agent: LoadedAgent, position: int) -> list[str]:
         """The sessions that took over a message, by way of other forks too."""

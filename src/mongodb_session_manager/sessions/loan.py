@@ -2,26 +2,67 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from bson import ObjectId
 
-from ..archive import Archive, listed
+from ..archive import Archive
 
-__all__ = ["OUTLINE", "Loan"]
+__all__ = ["OUTLINE", "Loan", "lent_stages"]
 
 _MOST_BUCKETS = 1000
 """In one command."""
 
+_NONE = 2**31 - 1
+
 OUTLINE: dict[str, Any] = {
     "first": 1,
-    "messages.external": 1,
     "messages.message.role": 1,
     "messages.message.content.toolUse.toolUseId": 1,
     "messages.message.content.toolResult.toolUseId": 1,
 }
 """A projection: a bucket without what was said."""
+
+
+def lent_stages(archive: Archive, places: int, at: int | None) -> list[dict[str, Any]]:
+    """Stages behind the projection of an agent: what a fork of it has to know of its buckets.
+
+    Args:
+        archive: Where they lie.
+        places: At how many addresses the agent was looked for.
+        at: How many messages the fork begins with, ``None`` for all.
+
+    Returns:
+        They add ``lent``, of each bucket that was rewritten or holds large values how often, and the ids; and
+        ``outlines``, of each bucket that decides about the cut, unless its state tells that in an unusual way.
+    """
+    found = [{"$ifNull": [f"$at{index}.references", []]} for index in range(places)]
+    lookup = {"from": archive.collection.name, "localField": "references.id", "foreignField": "_id"}
+    has_values = {"$gt": [{"$size": {"$ifNull": ["$messages.external", []]}}, 0]}
+    lent = [
+        {"$match": {"$expr": {"$or": [{"$gt": ["$rewritten", 0]}, has_values]}}},
+        {"$project": {"rewritten": 1, "ids": "$messages.external.ids"}},
+    ]
+    decides = {"$gt": [{"$add": ["$first", {"$size": "$messages"}]}, "$$start"]}
+    outlines = [{"$match": {"$expr": decides}}, {"$project": OUTLINE}]
+    return [
+        {"$set": {"references": {"$concatArrays": found}}},
+        {"$lookup": {**lookup, "pipeline": lent, "as": "lent"}},
+        {"$lookup": {**lookup, "let": {"start": _start(at)}, "pipeline": outlines, "as": "outlines"}},
+        {"$unset": "references"},
+    ]
+
+
+def _start(at: int | None) -> Any:
+    """The first message that decides about a cut, as :func:`..history_cut.looked_at` has it."""
+    if at is None:
+        return _NONE
+    state = "$at0.data.conversation_manager_state.removed_message_count"
+    removed = {"$cond": [{"$isNumber": state}, state, 0]}
+    kept = {"$subtract": [{"$add": ["$at0.archived", "$at0.size"]}, removed]}
+    return {"$cond": [{"$gte": [removed, at]}, {"$subtract": [at, {"$max": [1, kept]}]}, at - 1]}
 
 
 @dataclass
@@ -33,43 +74,55 @@ class Loan:
         session_id: The other session.
         buckets: Ids of buckets; what their messages list comes with them.
         values: Ids of large values that messages outside them list.
-        wanted: Which of the buckets are to be outlined.
-        outlines: Buckets without what was said, by id: ``first``, and of each message ``role``, ids of tools, and
-            ``external``.
+        lent: What :func:`lent_stages` has found of the buckets.
     """
 
     archive: Archive
     session_id: str
     buckets: list[ObjectId]
     values: list[ObjectId]
-    wanted: list[ObjectId]
-    outlines: dict[ObjectId, dict[str, Any]] = field(default_factory=dict)
+    lent: list[Mapping[str, Any]]
 
     def take(self) -> bool:
         """Make the session one of those that use all this. It lists it afterwards; until then it is garbage of its own.
 
-        One update for a thousand buckets and one find, one update more where there are large values.
+        One update for a thousand buckets, with which the large values go.
 
         Returns:
-            Whether all of it was there.
+            Whether all of it was there, as it was read: whoever rewrites a bucket from now on gives what its messages
+            list to the other session as well.
         """
-        for at in range(0, len(self.buckets), _MOST_BUCKETS):
-            if not self.archive.share(self.buckets[at : at + _MOST_BUCKETS], [self.session_id]):
+        rewritten = {bucket["_id"]: bucket.get("rewritten", 0) for bucket in self.lent}
+        ids = dict.fromkeys(self.all_values, 0)
+        for at in range(0, max(len(self.buckets), bool(ids)), _MOST_BUCKETS):
+            ids |= {id_: rewritten.get(id_, 0) for id_ in self.buckets[at : at + _MOST_BUCKETS]}
+            if not self.archive.share(ids, [self.session_id]):
                 return False
-        if self.buckets:
-            # Read afterwards: whoever changes a message from now on gives its values to the other session as well.
-            which = [{"messages.external": {"$exists": True}}, {"_id": {"$in": self.wanted}}]
-            found = self.archive.collection.find({"_id": {"$in": self.buckets}, "$or": which}, OUTLINE)
-            self.outlines = {bucket["_id"]: bucket for bucket in found}
-        values = self._values()
-        return not values or self.archive.share([*values], [self.session_id])
+            ids = {}
+        return True
 
-    def _values(self) -> set[ObjectId]:
-        inside = {id_ for bucket in self.outlines.values() for id_ in listed(bucket["messages"])}
-        return {*self.values, *inside}
+    @property
+    def all_values(self) -> set[ObjectId]:
+        """The large values that the session will list, by way of its buckets too."""
+        ours = {*self.buckets}
+        inside = (bucket.get("ids") for bucket in self.lent if bucket["_id"] in ours)
+        return {*self.values, *_flat(inside)}
 
     def give_back(self) -> None:
         """Undo :meth:`take` for a fork that did not come about; a session that is there keeps what it lists."""
-        ids = [*{*self.buckets, *self._values()} - self.archive.used_by([self.session_id])]
-        self.archive.collection.update_many({"_id": {"$in": ids}}, {"$pull": {"session_ids": self.session_id}})
-        self.archive.collection.delete_many({"_id": {"$in": ids}, "session_ids": []})
+        self.give_up({*self.buckets, *self.all_values} - self.archive.used_by([self.session_id]))
+
+    def give_up(self, ids: Iterable[ObjectId]) -> None:
+        """Let go of some documents."""
+        ours = {"_id": {"$in": [*ids]}}
+        self.archive.collection.update_many(ours, {"$pull": {"session_ids": self.session_id}})
+        self.archive.collection.delete_many({**ours, "session_ids": []})
+
+
+def _flat(ids: Any) -> Iterator[ObjectId]:
+    """Ids in lists of any depth."""
+    for each in ids:
+        if isinstance(each, ObjectId):
+            yield each
+        elif each:
+            yield from _flat(each)

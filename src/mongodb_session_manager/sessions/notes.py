@@ -9,8 +9,9 @@ from typing import Any
 from pymongo.errors import OperationFailure
 
 from ..codec import TAG, decode, encode, size
-from ..documents import addresses
+from ..documents import addresses, prompt_change
 from ..errors import SessionNotFoundError, SessionTooLargeError
+from ..mongodb_commands import lineage_push
 from ..store import AgentSummary, SessionSummary
 from .session_documents import SessionDocuments, unknown
 from .summaries import SUMMARY, agent_summary, agent_summary_expression, is_agent, session_summary
@@ -136,13 +137,19 @@ class Notes(SessionDocuments):
         agent = next((value for value in found if is_agent(value)), None)
         return None if agent is None else agent_summary(agent_id, agent)
 
-    def update_agent_config(self, session_id: str, agent_id: str, config: Mapping[str, Any]) -> None:
+    def update_agent_config(
+        self, session_id: str, agent_id: str, config: Mapping[str, Any], *, changed_by: str | None = None
+    ) -> None:
         """See :class:`~mongodb_session_manager.SessionCatalogue`. One update."""
+        encoded = {name: encode(value) for name, value in config.items()}
+        changed = prompt_change(encoded, "config", changed_by)
         for index, place in enumerate(addresses("agents", agent_id)):
-            sets = {f"{place}.agent_data.{name}": encode(value) for name, value in config.items()}
+            update = {"$set": {f"{place}.agent_data.{name}": value for name, value in encoded.items()}}
+            if changed:
+                update["$push"] = lineage_push(place, changed)
             # At an older address may be another agent, whose key that is.
             is_its = {f"{place}.agent_data.agent_id": agent_id} if index else {}
-            if self._update(session_id, {"$set": sets}, {f"{place}.agent_data": {"$type": "object"}, **is_its}):
+            if self._update(session_id, update, {f"{place}.agent_data": {"$type": "object"}, **is_its}):
                 return
         raise SessionNotFoundError(
             f"agent {agent_id!r} in session {session_id!r} does not exist", session_id=session_id, agent_id=agent_id

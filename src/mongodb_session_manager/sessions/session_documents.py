@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from bson.codec_options import CodecOptions
 from pymongo import MongoClient, ReturnDocument
@@ -31,8 +31,19 @@ class SessionDocuments:
         database_name: str = "database_name",
         collection_name: str = "collection_name",
         metadata_fields: Sequence[str] | None = None,
+        *,
+        redacted_originals: Literal["remove", "keep"] = "remove",
     ) -> None:
-        """Address the collection; no I/O. The client is borrowed and never closed here."""
+        """Address the collection; no I/O. The client is borrowed and never closed here.
+
+        Args:
+            client: Borrowed.
+            database_name: Its database.
+            collection_name: Its collection.
+            metadata_fields: Names below ``metadata`` that get an index each.
+            redacted_originals: Whether a redaction keeps for an audit what was said.
+        """
+        self._keeps_originals = redacted_originals == "keep"
         self.client = client
         self.metadata_fields = tuple(metadata_fields or ())
         self.collection: Sessions = open_collection(client, database_name, collection_name).with_options(

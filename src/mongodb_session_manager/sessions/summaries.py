@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ..codec import decode
-from ..documents import aware
+from ..documents import aware, prompt_lineage
 from ..mongodb_commands import EXPIRES_AT, GONE, message_count
 from ..store import AgentSummary, SessionSummary
 
@@ -23,7 +23,12 @@ _AGENT_FIELDS: dict[str, Any] = {
                 {
                     "$unsetField": {
                         "field": "messages",
-                        "input": {"$unsetField": {"field": "archive", "input": "$$a.v"}},
+                        "input": {
+                            "$unsetField": {
+                                "field": "originals",
+                                "input": {"$unsetField": {"field": "archive", "input": "$$a.v"}},
+                            }
+                        },
                     }
                 },
                 {"size": message_count("$$a.v")},
@@ -95,7 +100,9 @@ def _agents(path: list[str], value: Any) -> Iterator[AgentSummary]:
             yield from _agents([*path, key], below)
 
 
-_OF_AN_AGENT = {"agent_data", "archive", "created_at", "messages", "message_count", "revision", "totals", "turn"}
+_OF_AN_AGENT = {
+    *("agent_data", "archive", "created_at", "messages", "message_count", "originals", "revision", "totals", "turn")
+}
 
 
 def is_agent(value: Any, agent_id: str | None = None) -> bool:
@@ -117,6 +124,7 @@ def agent_summary(agent_id: str, agent: Mapping[str, Any]) -> AgentSummary:
         state=dict(decode(data.get("state") or {})),
         totals=dict(agent.get("totals") or {}),
         config=config,
+        prompt_lineage=prompt_lineage(data),
     )
 
 
