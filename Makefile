@@ -96,3 +96,22 @@ audit: env ## look for known vulnerabilities in what is pinned; needs a network;
 .PHONY: load
 load: env ## put the service under load, with and without sessions (ten minutes); ARGS="--quick" for a look
 	@exec $(BIN)/python -m benchmarks.load $(ARGS)
+
+.PHONY: evaluate
+evaluate: env ## measure how well questions are answered from the documentation; ARGS="--questions mine.jsonl"
+	@exec $(BIN)/python -m chat_service evaluate $(ARGS)
+
+.PHONY: backend-fastapi-streaming frontend
+backend-fastapi-streaming: env ## the back end on http://127.0.0.1:8880; in a second terminal: make frontend
+	@exec $(BIN)/python -m chat_service
+
+frontend: env ## the page alone on http://127.0.0.1:8881/chat.html, for that back end; ARGS="--service http://…"
+	@exec $(BIN)/python -m chat_service frontend $(ARGS)
+
+.PHONY: page
+page: env ## measure the page in Chromium: first paint, a long conversation, a quick answer (three minutes)
+	@exec $(BIN)/python -m benchmarks.page $(ARGS)
+
+.PHONY: retrieval
+retrieval: env ## measure how fast 10,000 chunks are taken in and found (two minutes); ARGS="--quick" for a look
+	@exec $(BIN)/python -m benchmarks.retrieval $(ARGS)

@@ -16,6 +16,7 @@ import mongodb_session_manager
 from chat_service import events
 from chat_service.config import Settings
 from chat_service.main import create_app
+from chat_service.rag.sections import Anchors
 from mongodb_session_manager import MongoDBSessionManagerFactory, embedded, fastapi, moving_in, testing
 from tests.commands import Commands
 from tests.models import ScriptedModel
@@ -84,14 +85,28 @@ def test_every_link_between_the_pages_leads_somewhere() -> None:
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
+def test_every_link_to_a_section_leads_to_a_heading() -> None:
+    for page in PAGES:
+        for name, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", page.read_text()):
+            target = page.parent / name if name else page
+            assert anchor in anchors(target), f"{page.name} links to {name}#{anchor}"
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    made = Anchors()
+    return {made.of(heading.replace("`", "")) for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE)}
+
+
 def test_every_setting_route_event_and_error_of_the_service_is_documented() -> None:
     page = (ROOT / "docs" / "service.md").read_text()
     app = create_app(Settings(_env_file=None))
-    kinds = [events.ResponseChunk, events.ToolStart, events.ToolComplete, *get_args(events.Ending)]
+    kinds = (*get_args(events.Event), events.ResponseBlock)
     names = {name.upper() for name in Settings.model_fields}
     names |= {f"{method} {path}" for path, item in app.openapi()["paths"].items() for method in map(str.upper, item)}
     names |= {get_args(get_type_hints(kind)["event"])[0] for kind in kinds}
-    families = "session|service|model|agent|internal|validation"
+    families = "session|service|model|agent|internal|validation|knowledge_base"
     code = code_of(SERVICE / "exceptions.py", SERVICE / "middleware.py", LIBRARY / "fastapi" / "problems.py")
     names |= set(re.findall(rf'"((?:{families})_[a-z_]+)"', code))
     assert sorted(name for name in names if f"`{name}" not in page) == []

@@ -5,12 +5,15 @@ Other commands, which end when they are done:
 * ``migrate`` brings the tables of ``DATABASE_URL`` up to date.
 * ``config`` prints the configuration in force, and where each value comes from.
 * ``key <owner>`` makes a key for ``API_KEYS``.
+* ``ingest PATH…`` takes documents into the knowledge base.
+* ``evaluate`` measures how well questions are answered from it.
+
+And ``frontend``, which serves the page alone until it is ended.
 """
 
 from __future__ import annotations
 
 import argparse
-import errno
 import logging
 import signal
 import socket
@@ -18,29 +21,21 @@ import sys
 
 import uvicorn
 
+from . import frontend
 from .config import ConfigurationError, Settings, load_settings
 from .database import migrate, with_database
 from .effective import effective
 from .exceptions import ServiceError
 from .log import configure
 from .main import create_app
+from .rag import evaluate_command, ingest_command
 from .security.api_keys import is_owner, made_for
 from .security.settings import is_loopback
+from .serving import Server, listening_on
 
 __all__ = ["main"]
 
 logger = logging.getLogger(__name__)
-
-
-class _Server(uvicorn.Server):
-    """Says where it listens once it does."""
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if self.started and sockets:
-            host, port = sockets[0].getsockname()[:2]
-            shown = f"[{host}]" if ":" in host else host
-            print(f"Chat service on http://{shown}:{port}  (Ctrl-C ends it)", flush=True)
 
 
 def main() -> int:
@@ -56,8 +51,14 @@ def main() -> int:
     # Uvicorn lets a signal through once it has ended by it; so this is also where everything else ends.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
+        if arguments.command == "frontend":
+            return frontend.run(arguments)
         settings = load_settings()
         configure(settings.log_level, settings.log_format)
+        if arguments.command == "ingest":
+            return ingest_command.run(settings, arguments)
+        if arguments.command == "evaluate":
+            return evaluate_command.run(settings, arguments)
         return _COMMANDS[arguments.command or "run"](settings)
     except ConfigurationError as error:
         print(error, file=sys.stderr)
@@ -68,12 +69,17 @@ def main() -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="chat-service", description="A chat service. Without a command it runs.")
-    commands = parser.add_subparsers(dest="command", metavar="{run,migrate,config,key <owner>}")
+    commands = parser.add_subparsers(
+        dest="command", metavar="{run,migrate,config,key <owner>,ingest PATH…,evaluate,frontend}"
+    )
     commands.add_parser("run", help="run the service")
     commands.add_parser("migrate", help="bring the tables of DATABASE_URL up to date")
     commands.add_parser("config", help="print the configuration in force, without secrets")
     key = commands.add_parser("key", help="make a key for API_KEYS")
     key.add_argument("owner", type=_owner, help="whose sessions it opens")
+    ingest_command.add_to(commands)
+    evaluate_command.add_to(commands)
+    frontend.add_to(commands)
     return parser
 
 
@@ -126,16 +132,11 @@ def _run(settings: Settings) -> int:
 
 
 def _listening(settings: Settings) -> socket.socket:
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
-        socket.getaddrinfo(settings.host, settings.port, family)
-        return socket.create_server((settings.host, settings.port), family=family)
-    except (OSError, UnicodeError) as error:
-        # A name that leads nowhere, one that can be none, or an address of another machine.
-        if isinstance(error, socket.gaierror | UnicodeError) or error.errno == errno.EADDRNOTAVAIL:
-            remedy = Settings.model_fields["host"].description
-            raise ConfigurationError(f"HOST: {settings.host} is no address of this machine. {remedy}") from error
-        raise
+        return listening_on(settings.host, settings.port)
+    except ValueError as error:
+        remedy = Settings.model_fields["host"].description
+        raise ConfigurationError(f"HOST: {settings.host} is no address of this machine. {remedy}") from error
 
 
 def _serve(settings: Settings, listening: socket.socket) -> int:
@@ -148,7 +149,7 @@ def _serve(settings: Settings, listening: socket.socket) -> int:
         forwarded_allow_ips=list(settings.forwarded_allow_ips),
         timeout_graceful_shutdown=int(settings.shutdown_seconds) + 2,
     )
-    server = _Server(config)
+    server = Server(config, "Chat service on http://{}")
     server.run(sockets=[listening])
     return 0 if server.started else 3
 

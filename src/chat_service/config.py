@@ -13,6 +13,7 @@ from pymongo.errors import PyMongoError
 from mongodb_session_manager import MongoDBSessionManagerFactory
 
 from .model_settings import ModelSettings
+from .rag.settings import RetrievalSettings
 from .security.settings import SecuritySettings
 from .stores.address import Address
 
@@ -23,7 +24,7 @@ class ConfigurationError(ValueError):
     """A setting has a value that cannot work. The message names each variable and what to do about it."""
 
 
-class Settings(SecuritySettings, ModelSettings):
+class Settings(SecuritySettings, ModelSettings, RetrievalSettings):
     """What can be set, each by the variable of the same name in capitals.
 
     The description of a field is what a person reads when its value is wrong.
@@ -74,7 +75,7 @@ class Settings(SecuritySettings, ModelSettings):
     )
     max_body_bytes: int = Field(65_536, ge=4_096, description="Set it to the largest request body in bytes.")
 
-    @field_validator("environment", "log_format", "model_provider", "session_store", mode="before")
+    @field_validator("environment", "log_format", "model_provider", "retrieval", "session_store", mode="before")
     @classmethod
     def _in_small_letters(cls, value: Any) -> Any:
         return value.lower() if isinstance(value, str) else value
@@ -116,6 +117,7 @@ class Settings(SecuritySettings, ModelSettings):
         if self.min_pool_size > self.max_pool_size:
             raise ValueError("MIN_POOL_SIZE: larger than MAX_POOL_SIZE. Lower it or raise the other")
         self.check_model()
+        self.check_retrieval()
         return self
 
 

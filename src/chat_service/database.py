@@ -16,8 +16,10 @@ from mongodb_session_manager import MongoDBSessionManagerFactory
 
 from .config import ConfigurationError, Settings
 from .exceptions import ServiceError
+from .stores.documents import MongoDBDocuments, StoredDocuments
 from .stores.mongodb_turn_records import MongoDBTurnRecords
 from .stores.session_factory import SessionFactory
+from .stores.tally import COMMANDS
 from .turn_records import TurnRecords
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
     from .stores.postgres import PostgresSessionFactory
 
-__all__ = ["make_factory", "make_turn_records", "migrate", "with_database"]
+__all__ = ["make_documents", "make_factory", "make_turn_records", "migrate", "with_database"]
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +59,20 @@ def make_turn_records(settings: Settings, factory: SessionFactory) -> TurnRecord
 
     assert isinstance(factory, PostgresSessionFactory)
     return factory.turn_records(settings.turn_retention_seconds)
+
+
+def make_documents(factory: SessionFactory) -> StoredDocuments:
+    """Sessions as they are stored, on the factory's connections. No I/O.
+
+    Args:
+        factory: Of :func:`make_factory`.
+    """
+    if isinstance(factory, MongoDBSessionManagerFactory):
+        return MongoDBDocuments(factory.sessions.client, factory.database_name, factory.collection_name)
+    from .stores.postgres import PostgresSessionFactory
+
+    assert isinstance(factory, PostgresSessionFactory)
+    return factory.documents()
 
 
 def migrate(settings: Settings) -> list[str]:
@@ -103,6 +119,7 @@ def _on_mongodb(settings: Settings) -> MongoDBSessionManagerFactory:
         collection_name=settings.collection_name,
         maxPoolSize=settings.max_pool_size,
         minPoolSize=settings.min_pool_size,
+        event_listeners=[COMMANDS],
     )
 
 

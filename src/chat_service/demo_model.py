@@ -1,7 +1,8 @@
 """The demo model: no language model, but a Strands ``Model`` that needs no account, key or download.
 
-It quotes the documentation, remembers what the user said earlier in the conversation it is given, and calls tools when
-told to. So everything around it (streaming, tools, sessions that outlive a restart) can be seen at work.
+It quotes what was found in the documents, remembers what the user said earlier in the conversation it is given, and
+calls tools when told to. So everything around it (retrieval, streaming, tools, sessions that outlive a restart) can be
+seen at work.
 """
 
 from __future__ import annotations
@@ -19,19 +20,26 @@ from strands.types.content import Message, Messages
 from strands.types.streaming import StreamEvent
 from strands.types.tools import ToolSpec
 
-from .passages import Library
+from .quoting import best_of
+from .rag.evidence import EVIDENCE, Evidence
 
 __all__ = ["DemoModel"]
 
 _ABOUT = (
-    "I am the demo model, and no language model: I quote this project's documentation, remember what you tell me in "
-    "this session, and can use a clock and a calculator."
+    "I am the demo model, and no language model: I quote the documents, remember what you tell me in this session, "
+    "can use a clock and a calculator, and count."
 )
+_SEARCH = "search_documents"
+_SELECTED = re.compile(r'<[^>]* kind="selected by the user">\n(.*)\n</[^>]*>', re.DOTALL)
+_MOST_QUOTES = 3
+_NEARLY = 0.8  # of the best score, below which a passage is not quoted
+_HIGHEST = 1000
 _GREETING = re.compile(r"(hello|hi|hey|good (morning|evening|day))\b", re.I)
 _IDENTITY = re.compile(
     r"\b(who|what) are you\b|\bare you (an?|the)\b|\blanguage model\b|\bllm\b|\bwhat can you do\b", re.I
 )
 _TIME = re.compile(r"\bclock\b|\bwhat time\b|\bthe time\b|\bwhat day is it\b|\btoday's date\b", re.I)
+_COUNT = re.compile(r"\bcount (?:from (?:1|one) )?(?:up )?to (\d{1,9})\b", re.I)
 _SUM = re.compile(r"[-+(]*\d[\d\s.+\-*/%()]*[-+*/%]+[\d\s.+\-*/%()]*\d\)*")
 _JOINED = re.compile(r"(?:,? (?:and|but)|,) (?=(?:my|i|call me)\b)", re.I)
 _FACT = re.compile(r"\bmy ([a-z][\w' ]{0,40}?) (is|are)( called| named)?+ ([^.!?\n]{1,80})", re.I)
@@ -56,16 +64,14 @@ class _Call:
 
 
 class DemoModel(Model):
-    """Answers from passages, from the conversation, and from tools."""
+    """Answers from what was found for it, from the conversation, and from tools."""
 
-    def __init__(self, library: Library, delay: float = 0.03) -> None:
+    def __init__(self, delay: float = 0.03) -> None:
         """Keep what is needed to answer.
 
         Args:
-            library: Where passages are looked up.
             delay: Seconds between two words.
         """
-        self._library = library
         self._delay = delay
 
     def update_config(self, **model_config: Any) -> None:
@@ -80,10 +86,17 @@ class DemoModel(Model):
         raise NotImplementedError("the demo model gives no structured output; set MODEL_PROVIDER to use a real model")
 
     async def stream(
-        self, messages: Messages, tool_specs: list[ToolSpec] | None = None, system_prompt: str | None = None, **_: Any
+        self,
+        messages: Messages,
+        tool_specs: list[ToolSpec] | None = None,
+        system_prompt: str | None = None,
+        *,
+        invocation_state: dict[str, Any] | None = None,
+        **_: Any,
     ) -> AsyncIterable[StreamEvent]:
-        """Answer the last message, word by word."""
-        answer = self._answer(messages, {spec["name"] for spec in tool_specs or []})
+        """Answer the last message, word by word. What was found for it is in the state of the invocation."""
+        evidence: Evidence | None = (invocation_state or {}).get(EVIDENCE)
+        answer = _answer(messages, {spec["name"] for spec in tool_specs or []}, evidence)
         yield {"messageStart": {"role": "assistant"}}
         if isinstance(answer, _Call):
             async for event in self._streamed(f"I will use the tool {answer.name}."):
@@ -103,28 +116,54 @@ class DemoModel(Model):
             yield {"contentBlockDelta": {"delta": {"text": piece}}}
         yield {"contentBlockStop": {}}
 
-    def _answer(self, messages: Messages, tools: set[str]) -> str | _Call:
-        if results := _tool_results(messages[-1]):
-            return "The tool answered: " + "; ".join(results) + "."
-        said = [text for message in messages if message["role"] == "user" and (text := _question(message))]
-        question = said[-1] if said else ""
-        return (
-            _tool_wanted(question, tools)
-            or _recalled(question, said[:-1])
-            or _noted(question)
-            or _introduced(question)
-            or self._quoted(question, first=len(said) <= 1)
-        )
 
-    def _quoted(self, question: str, first: bool) -> str:
-        found = self._library.search(question)
-        if not found:
-            return (
-                f"{_ABOUT}\n\nI found nothing in the documentation about that. Ask me what a session is, for example."
-            )
-        opening = f"{_ABOUT}\n\n" if first else ""
-        quotes = "\n\n".join(f"“{passage.text}”\n— {passage.source}, {passage.heading}" for passage in found)
-        return f"{opening}The documentation says:\n\n{quotes}"
+def _answer(messages: Messages, tools: set[str], evidence: Evidence | None) -> str | _Call:
+    said = [text for message in messages if message["role"] == "user" and (text := _question(message))]
+    question = said[-1] if said else ""
+    if results := _tool_results(messages):
+        return "The tool answered: " + "; ".join(results) + "."
+    if _has_searched(messages):
+        return _quoted(question, _selection(messages), evidence, first=len(said) <= 1)
+    return (
+        _counted(question)
+        or _tool_wanted(question, tools)
+        or _recalled(question, said[:-1])
+        or _noted(question)
+        or _introduced(question)
+        or _looked_up(question, tools)
+        or _quoted(question, _selection(messages), evidence, first=len(said) <= 1)
+    )
+
+
+def _counted(question: str) -> str | None:
+    found = _COUNT.search(question)
+    return ", ".join(map(str, range(1, min(int(found[1]), _HIGHEST) + 1))) + "." if found else None
+
+
+def _looked_up(question: str, tools: set[str]) -> _Call | None:
+    return _Call(_SEARCH, {"query": question}) if _SEARCH in tools else None
+
+
+def _quoted(question: str, selected: str | None, evidence: Evidence | None, first: bool) -> str:
+    parts = [_ABOUT] if first else []
+    if selected:
+        parts.append(f"You selected: “{best_of(selected, question)}”")
+    if evidence is None:
+        parts.append("I was given no documents to quote. Ask me what time it is, or tell me your name.")
+    elif quotes := _quotes(question, evidence):
+        parts += ["The documents say:", *quotes]
+    else:
+        parts.append("That is not in these documents: I found no passage that answers it.")
+    return "\n\n".join(parts)
+
+
+def _quotes(question: str, evidence: Evidence) -> list[str]:
+    """The best passages in short, each with the number that cites it."""
+    least = _NEARLY * max((passage.similarity_score for passage in evidence.passages), default=0)
+    best = [(n, passage) for n, passage in enumerate(evidence.passages, 1) if passage.similarity_score >= least]
+    quotes = [f"“{quote}” [{number}]" for number, passage in best if (quote := best_of(passage.text, question))]
+    without_prose = [f"See “{passage.section_heading}” [{number}]." for number, passage in best]
+    return (quotes or without_prose)[:_MOST_QUOTES]
 
 
 def _question(message: Message) -> str:
@@ -133,9 +172,29 @@ def _question(message: Message) -> str:
     return texts[-1].strip() if texts else ""
 
 
-def _tool_results(message: Message) -> list[str]:
-    results = [block["toolResult"] for block in message["content"] if "toolResult" in block]
-    return [item["text"] for result in results for item in result["content"] if "text" in item]
+def _selection(messages: Messages) -> str | None:
+    """What the user has selected: the block before the question, without its marks."""
+    question = next(message for message in reversed(messages) if message["role"] == "user" and _question(message))
+    texts = [block["text"] for block in question["content"] if "text" in block][:-1]
+    found = _SELECTED.fullmatch(texts[-1]) if texts else None
+    return found[1] if found else None
+
+
+def _tool_results(messages: Messages) -> list[str]:
+    """What tools have answered, but for the search."""
+    results = [block["toolResult"] for block in messages[-1]["content"] if "toolResult" in block]
+    searches = _searches(messages)
+    others = [result for result in results if result["toolUseId"] not in searches]
+    return [item["text"] for result in others for item in result["content"] if "text" in item]
+
+
+def _has_searched(messages: Messages) -> bool:
+    return any("toolResult" in block for block in messages[-1]["content"])
+
+
+def _searches(messages: Messages) -> set[str]:
+    uses = [block["toolUse"] for message in messages[-2:] for block in message["content"] if "toolUse" in block]
+    return {use["toolUseId"] for use in uses if use["name"] == _SEARCH}
 
 
 def _tool_wanted(question: str, tools: set[str]) -> _Call | None:

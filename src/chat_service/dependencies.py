@@ -16,16 +16,22 @@ from mongodb_session_manager import SessionSummary
 from .config import Settings
 from .exceptions import UnknownSession
 from .models import SessionId
+from .narrator import TurnNarrator
+from .rendering.cache import Rendered
 from .security.caller import Caller
+from .stores.documents import StoredDocuments
 from .stores.session_factory import SessionFactory
 from .turns import Turns
 
 __all__ = [
     "AppCaller",
+    "AppRendered",
     "AppSettings",
     "AppTurns",
+    "Documents",
     "Factory",
     "NamedSession",
+    "Narrator",
     "OwnedSession",
     "RequestId",
     "owned_session",
@@ -47,6 +53,16 @@ async def _turns(request: Request) -> Turns:
     return turns
 
 
+async def _documents(request: Request) -> StoredDocuments:
+    documents: StoredDocuments = request.app.state.documents
+    return documents
+
+
+async def _rendered(request: Request) -> Rendered:
+    rendered: Rendered = request.app.state.rendered
+    return rendered
+
+
 async def _request_id(request: Request) -> str:
     request_id: str = request.state.request_id
     return request_id
@@ -58,11 +74,20 @@ async def _caller(request: Request) -> Caller:
 
 
 AppSettings = Annotated[Settings, Depends(_settings)]
+AppRendered = Annotated[Rendered, Depends(_rendered)]
 Factory = Annotated[SessionFactory, Depends(_factory)]
 AppTurns = Annotated[Turns, Depends(_turns)]
+Documents = Annotated[StoredDocuments, Depends(_documents)]
 NamedSession = Annotated[
     SessionId, BeforeValidator(unquote), Path(description="Percent-encoded, a slash in it too: as %2F.")
 ]
+
+
+async def _narrator(settings: AppSettings, rendered: AppRendered) -> TurnNarrator:
+    return TurnNarrator(settings.heartbeat_seconds, rendered)
+
+
+Narrator = Annotated[TurnNarrator, Depends(_narrator)]
 RequestId = Annotated[str, Depends(_request_id)]
 AppCaller = Annotated[Caller, Depends(_caller)]
 

@@ -22,6 +22,8 @@ from typing import (
 
 from typing_extensions import TypedDict
 
+from .rag.chunks import Chunk
+
 __all__ = [
     "BEYOND",
     "Ending",
@@ -30,8 +32,11 @@ __all__ = [
     "EventLog",
     "Failed",
     "Log",
+    "ResponseBlock",
     "ResponseChunk",
     "ResponseComplete",
+    "RetrievalComplete",
+    "RetrievalStart",
     "Stopped",
     "ToolComplete",
     "ToolStart",
@@ -52,6 +57,29 @@ class ResponseChunk(_MayBeFirst):
 
     event: Literal["response_chunk"]
     text: str
+
+
+class ResponseBlock(TypedDict):
+    """A part of the answer as HTML, new or grown. It is in no log: see :mod:`chat_service.rendering.frames`."""
+
+    event: Literal["response_block"]
+    index: int
+    html: str
+
+
+class RetrievalStart(_MayBeFirst):
+    """The documents are being searched."""
+
+    event: Literal["retrieval_start"]
+    query: str
+
+
+class RetrievalComplete(_MayBeFirst):
+    """What was found: the passages that the answer may cite, none when the documents hold no answer."""
+
+    event: Literal["retrieval_complete"]
+    chunks: list[Chunk]
+    timings: dict[str, float]
 
 
 class ToolStart(_MayBeFirst):
@@ -102,7 +130,7 @@ class Failed(_MayBeFirst):
 
 
 Ending: TypeAlias = ResponseComplete | Stopped | Failed
-Event: TypeAlias = ResponseChunk | ToolStart | ToolComplete | Ending
+Event: TypeAlias = RetrievalStart | RetrievalComplete | ResponseChunk | ToolStart | ToolComplete | Ending
 
 
 def failed(body: Mapping[str, Any]) -> Failed:
@@ -140,6 +168,9 @@ class Log(Protocol):
     async def after(self, position: int) -> list[tuple[int, Event]]:
         """Wait for events; none when the turn has ended at or before this position."""
 
+    async def until(self, position: int) -> list[tuple[int, Event]] | None:
+        """The events up to this position, which somebody has seen; ``None`` if the first of them are kept no more."""
+
     async def ended(self) -> Ending:
         """Wait for the last event."""
 
@@ -169,7 +200,7 @@ class EventLog:
         """The last event, ``None`` while the turn runs."""
         return self._ending
 
-    def append(self, event: ResponseChunk | ToolStart | ToolComplete) -> None:
+    def append(self, event: RetrievalStart | RetrievalComplete | ResponseChunk | ToolStart | ToolComplete) -> None:
         """Add an event and wake all readers. What comes after the last one is dropped."""
         if self._ending is None:
             self._add(event)
@@ -192,6 +223,12 @@ class EventLog:
         while not (events := self.since(position)) and self._ending is None:
             await self._changed.wait()
         return events
+
+    async def until(self, position: int) -> list[tuple[int, Event]] | None:
+        """The events up to this position; ``None`` if the first of them are kept no more."""
+        if position and self._position > len(self._events):
+            return None
+        return self._events[:position]
 
     async def ended(self) -> Ending:
         """Wait for the last event."""

@@ -35,6 +35,7 @@ __all__ = [
     "AgentError",
     "IdempotencyKeyReused",
     "InvalidRequest",
+    "KnowledgeBaseUnavailable",
     "ModelUnavailable",
     "Problem",
     "RecordsUnavailable",
@@ -45,6 +46,7 @@ __all__ = [
     "TurnExpired",
     "TurnFailed",
     "TurnInterrupted",
+    "UnknownMessage",
     "UnknownSession",
     "explain",
     "failure_of_turn",
@@ -90,6 +92,17 @@ class ModelUnavailable(ServiceError):
     def __init__(self, *, silent: bool = False) -> None:
         super().__init__("The model cannot be reached or is overloaded. Try again in a moment.")
         self.silent = silent
+
+
+class KnowledgeBaseUnavailable(ServiceError):
+    """The documents cannot be searched. No model is asked: it would answer from memory. HTTP status 503."""
+
+    status_code = 503
+    code = "knowledge_base_unavailable"
+    retry_after = 10
+
+    def __init__(self) -> None:
+        super().__init__("The documents cannot be searched at the moment. Try again in a moment.")
 
 
 class ShuttingDown(ServiceError):
@@ -186,6 +199,16 @@ class UnknownSession(ServiceError):
 
     def __init__(self) -> None:
         super().__init__("This session does not exist, or was deleted.")
+
+
+class UnknownMessage(ServiceError):
+    """There is no such message in the session. HTTP status 404."""
+
+    status_code = 404
+    code = "message_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("This message is not in the session, or not any more. Load the session again.")
 
 
 class TurnFailed(Exception):

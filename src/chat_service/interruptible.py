@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from strands.models import Model
 from strands.types.streaming import StreamEvent
 
 __all__ = ["ModelCalls"]
 
+T = TypeVar("T")
+
 
 class ModelCalls:
-    """The calls of a model that an agent makes in one turn."""
+    """The calls of a model that an agent makes in one turn, and what it waits for before them."""
 
     def __init__(self) -> None:
         self._waiting: set[asyncio.Task[Any]] = set()
@@ -32,12 +34,16 @@ class ModelCalls:
 
     async def next(self, chunks: AsyncGenerator[StreamEvent, None]) -> StreamEvent | None:
         """The next part of an answer; ``None`` when there is none, or none is wanted any more."""
+        return await self.unless_interrupted(lambda: anext(chunks, None))
+
+    async def unless_interrupted(self, call: Callable[[], Awaitable[T]]) -> T | None:
+        """Wait for a call. ``None`` when nothing is wanted any more."""
         task = asyncio.current_task()
         if self._interrupted.is_set() or task is None:
             return None
         self._waiting.add(task)
         try:
-            return await anext(chunks, None)
+            return await call()
         except asyncio.CancelledError:
             if not self._interrupted.is_set() or task.uncancel():  # somebody else has cancelled the task as well
                 raise

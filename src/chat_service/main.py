@@ -18,17 +18,21 @@ from starlette.middleware.cors import CORSMiddleware
 from . import exceptions
 from .agent import AgentMaker
 from .config import Settings, load_settings
-from .database import make_factory, make_turn_records, with_database
+from .database import make_documents, make_factory, make_turn_records, with_database
 from .log import LogContext, QueryFreeAccessLog, configure
 from .metrics import ServiceMetrics
 from .middleware import Errors, RequestContext
 from .openapi import Described
+from .page import assets
 from .providers import prepare_loop
 from .purging import purge_forever
-from .routers import chat, health, metrics, older, pages, sessions
+from .rag.serving import served_knowledge
+from .rendering.cache import Rendered
+from .routers import chat, health, histories, insight, metrics, older, pages, sessions
 from .security.authentication import Authentication
 from .security.hosts import Hosts
 from .security.rate_limits import RateLimits, open_storage
+from .suggestions import Suggester
 from .telemetry import flush, instrument
 from .turns import Turns
 
@@ -57,12 +61,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.settings = settings or load_settings()
     app.state.agents = AgentMaker(app.state.settings)
     app.state.metrics = ServiceMetrics()
+    app.state.rendered = Rendered()
+    app.state.suggester = Suggester()
     app.state.knowledge = None
     _guard(app, app.state.settings)
     exceptions.install(app)
-    for routes in (chat, older, sessions, health, metrics, pages):
+    for routes in (chat, older, sessions, histories, insight, health, metrics, pages):
         app.include_router(routes.router)
-    app.mount("/static", pages.Assets())
+    app.mount("/static", assets())
     logging.getLogger("uvicorn.access").addFilter(QueryFreeAccessLog())
     instrument(app, app.state.settings.otel_exporter_otlp_endpoint)
     return app
@@ -98,10 +104,14 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         limits = RateLimits(settings.rate, open_storage(settings.rate_limit_storage.get_secret_value()))
         stack.push_async_callback(asyncio.to_thread, limits.close)
         records = make_turn_records(settings, factory)
+        if app.state.knowledge is None:
+            app.state.knowledge = await stack.enter_async_context(served_knowledge(settings))
+            stack.callback(setattr, app.state, "knowledge", None)
         turns = Turns(settings, factory, app.state.agents, limits, records, app.state.metrics, app.state.knowledge)
         stack.push_async_callback(turns.stop)
         stack.enter_context(_told_of_the_end(turns))
         app.state.session_factory, app.state.turns = factory, turns
+        app.state.documents = make_documents(factory)
         purging = asyncio.create_task(purge_forever(factory, _PURGE_SECONDS))
         stack.callback(purging.cancel)
         with _garbage_collected_less_often():

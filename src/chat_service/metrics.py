@@ -11,10 +11,12 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, mult
 from prometheus_client.exposition import choose_encoder
 
 from .exceptions import explain
+from .rag.passages import Retrieved
 
 __all__ = ["ServiceMetrics", "TurnMetrics"]
 
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 60, 120, 300)
+_STAGE_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20)
 _SEVERAL_PROCESSES = "PROMETHEUS_MULTIPROC_DIR"
 
 
@@ -34,6 +36,16 @@ class ServiceMetrics:
             registry=registry,
         )
         self.tokens = Counter("chat_tokens", "Tokens of models, input and output.", ["direction"], registry=registry)
+        self.retrieval = Histogram(
+            "chat_retrieval_seconds",
+            "Searches of the documents by their stages, and as a whole.",
+            ["stage"],
+            buckets=_STAGE_SECONDS,
+            registry=registry,
+        )
+        self.retrievals = Counter(
+            "chat_retrievals", "Searches of the documents by what came of them.", ["outcome"], registry=registry
+        )
         self.active = self._gauge("active_sessions", "Sessions in which an answer is being written.")
         self.queued = self._gauge("chat_turns_queued", "Questions that wait for their turn to begin.")
         self._database_up = Gauge(
@@ -51,6 +63,9 @@ class ServiceMetrics:
             self.tokens.labels(direction)
         for outcome in ("complete", "stopped", "session_busy", "session_conflict", "model_unavailable", "agent_error"):
             self.requests.labels(outcome)  # a counter that is absent until it counts cannot be watched
+
+        for outcome in ("found", "unsupported", "failed"):
+            self.retrievals.labels(outcome)
 
     def asked(self) -> TurnMetrics:
         """Somebody asks a question."""
@@ -108,6 +123,17 @@ class TurnMetrics:
         if not self._has_spoken:
             self._has_spoken = True
             self._metrics.first_token.observe(self._seconds())
+
+    def retrieved(self, found: Retrieved | None) -> None:
+        """The documents were searched.
+
+        Args:
+            found: ``None`` when they could not be.
+        """
+        supported = found and found.is_supported and found.passages
+        self._metrics.retrievals.labels("failed" if found is None else "found" if supported else "unsupported").inc()
+        for stage, milliseconds in (found.timings if found else {}).items():
+            self._metrics.retrieval.labels(stage).observe(milliseconds / 1000)
 
     def ended(self, ending: Mapping[str, Any]) -> None:
         """The turn is over.

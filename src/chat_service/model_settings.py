@@ -45,6 +45,11 @@ class ModelSettings(BaseSettings):
         pattern=r"^https?://",
         description="Set it to the address of the Ollama server, for example http://127.0.0.1:11434.",
     )
+    retrieval: Literal["step", "tool", "off"] = Field(
+        "step",
+        description="Set it to step (documents are searched before the model is asked), tool (the model searches) "
+        "or off.",
+    )
     demo_delay: float = Field(0.03, ge=0, le=10, description="Set it to the seconds between the demo model's words.")
 
     @field_validator("model_choices", mode="before")

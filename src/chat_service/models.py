@@ -23,6 +23,8 @@ from strands.types.session import SessionMessage
 from mongodb_session_manager import SessionSummary
 
 from .model_options import ModelOptions
+from .rag.chunks import Chunk, chunks_of
+from .timing import timings_of
 
 __all__ = [
     "WHOLE",
@@ -40,11 +42,13 @@ __all__ = [
     "MetadataKey",
     "NewSession",
     "Question",
+    "Render",
     "SessionDetail",
     "SessionId",
     "SessionList",
     "SessionView",
     "StreamQuery",
+    "Usage",
     "plain",
     "public_message_id",
     "text_of",
@@ -147,6 +151,10 @@ LastEventId = Annotated[
 ]
 
 
+Render = Annotated[Literal["html"] | None, Field(description="`html`: answers come as HTML too.")]
+"""In an address: whether answers come as HTML too."""
+
+
 class StreamQuery(ChatRequest):
     """A question in an address, or what was seen of its answer."""
 
@@ -155,6 +163,7 @@ class StreamQuery(ChatRequest):
     query: Query | None = None  # type: ignore[assignment]
     last_event_id: LastEventId = Field(None, description="As the header Last-Event-ID, which wins.")
     idempotency_key: IdempotencyKey | None = Field(None, description="As the header Idempotency-Key of a POST.")
+    render: Render = None
 
     def question(self) -> ChatRequest:
         """The question.
@@ -181,7 +190,7 @@ class ChatResponse(BaseModel):
     session_id: str
     message_id: str
     response_time_ms: float
-    chunks: list[dict[str, Any]] | None = None
+    chunks: list[Chunk] | None = Field(None, description="What was found for it; null where nothing was searched.")
     timestamp: datetime
 
 
@@ -225,6 +234,13 @@ class SessionList(BaseModel):
     next_cursor: str | None
 
 
+class Usage(BaseModel):
+    """What a model call has cost."""
+
+    input_tokens: int
+    output_tokens: int
+
+
 class MessageView(BaseModel):
     """A stored message. ``kind`` tells what people said from what an agent exchanged with its tools."""
 
@@ -233,19 +249,29 @@ class MessageView(BaseModel):
     kind: Literal["text", "tool_use", "tool_result"]
     text: str
     content: list[dict[str, Any]]
+    passages: list[Chunk] = Field(description="What was found for this answer, by the numbers that it cites.")
     created_at: datetime
+    html: str | None = Field(None, description="`text` as safe HTML: of an answer, where that was asked for.")
+    usage: Usage | None = Field(description="Of the model call that made it.")
+    latency_ms: float | None = Field(description="What it took, from the message before.")
+    time_to_first_token_ms: float | None = Field(description="From the question to the first word of the answer.")
 
     @classmethod
     def of(cls, stored: SessionMessage, session_id: str) -> Self:
         """The view of a stored message."""
         message = stored.message
+        timings = timings_of(message)
         return cls(
             message_id=public_message_id(message, f"{session_id}/{stored.message_id}"),
             role=message["role"],
             kind=_kind(message),
             text=text_of(message),
             content=[plain(dict(block)) for block in message["content"]],
+            passages=chunks_of(message),
             created_at=_aware(stored.created_at),
+            usage=_usage(message),
+            latency_ms=timings.get("latency_ms"),
+            time_to_first_token_ms=timings.get("time_to_first_token_ms"),
         )
 
 
@@ -319,6 +345,17 @@ def _kind(message: Message) -> Literal["text", "tool_use", "tool_result"]:
     if any("toolResult" in block for block in message["content"]):
         return "tool_result"
     return "tool_use" if any("toolUse" in block for block in message["content"]) else "text"
+
+
+def _usage(message: Message) -> Usage | None:
+    """What the SDK keeps with a message; other programs may have left anything there."""
+    kept: Any = message
+    for name in ("metadata", "usage"):
+        kept = kept.get(name) if isinstance(kept, dict) else None
+    tokens = [kept.get(name) for name in ("inputTokens", "outputTokens")] if isinstance(kept, dict) else []
+    if not tokens or not all(isinstance(count, int) for count in tokens):
+        return None
+    return Usage(input_tokens=tokens[0] or 0, output_tokens=tokens[1] or 0)
 
 
 def _aware(stamp: str) -> datetime:

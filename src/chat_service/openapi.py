@@ -22,11 +22,12 @@ from mongodb_session_manager import (
 )
 
 from .config import Settings
-from .events import Event
+from .events import Event, ResponseBlock
 from .exceptions import (
     AgentError,
     IdempotencyKeyReused,
     InvalidRequest,
+    KnowledgeBaseUnavailable,
     ModelUnavailable,
     RecordsUnavailable,
     TurnCancelled,
@@ -40,6 +41,7 @@ from .security.hosts import PROBES
 from .security.refusals import Forbidden, Overloaded, RateLimited, Unauthorized, UnknownHost
 
 __all__ = [
+    "BUSY",
     "DATABASE",
     "FRAME",
     "OF_SESSION",
@@ -93,16 +95,21 @@ REFUSED_VALUE: tuple[Exception, ...] = (InvalidRequest("cursor: take it as it is
 """A value that only the server can judge is wrong."""
 OF_SESSION: tuple[Exception, ...] = (SessionNotFoundError("", session_id=_SESSION), *DATABASE)
 """Of a route that reads or changes a session."""
+BUSY: tuple[Exception, ...] = (
+    SessionBusyError("", session_id=_SESSION),
+    SessionConflictError("", session_id=_SESSION),
+)
+"""An answer is being written, or the session has moved on."""
 OF_TURN: tuple[Exception, ...] = (
     *OF_SESSION,
     *TOO_LARGE,
-    SessionBusyError("", session_id=_SESSION),
-    SessionConflictError("", session_id=_SESSION),
+    *BUSY,
     TurnCancelled(),
     RateLimited(7),
     AgentError(),
     Overloaded(),
     ModelUnavailable(),
+    KnowledgeBaseUnavailable(),
     TurnInterrupted(),
 )
 """Of a route that asks a question."""
@@ -148,7 +155,7 @@ def _complete(document: dict[str, Any], settings: Settings) -> None:
     components = document.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
     schemas["ErrorResponse"] = ErrorResponse.model_json_schema()
-    events = TypeAdapter(Event).json_schema(ref_template="#/components/schemas/{model}")
+    events = TypeAdapter(Event | ResponseBlock).json_schema(ref_template="#/components/schemas/{model}")
     schemas.update(events.pop("$defs"), Event=events)
     schemas["AgentConfig"]["properties"]["model"]["enum"] = [*_models(settings), None]
     for unused in ("HTTPValidationError", "ValidationError"):

@@ -13,7 +13,6 @@ from strands.models import Model
 from .config import ConfigurationError, Settings
 from .demo_model import DemoModel
 from .model_options import ModelOptions
-from .passages import documentation
 
 __all__ = ["Provider", "make_provider", "prepare_loop"]
 
@@ -41,8 +40,7 @@ def make_provider(settings: Settings) -> Provider:
     """
     name = settings.model_provider
     if name == "demo":
-        library = documentation()
-        return lambda options: DemoModel(library, settings.demo_delay)
+        return lambda options: DemoModel(settings.demo_delay)
     package, extra = _PACKAGES[name]
     if not find_spec(package):
         raise ConfigurationError(

@@ -178,6 +178,20 @@ class TurnElsewhere:
                 return events
         return []
 
+    async def until(self, position: int) -> list[tuple[int, Event]] | None:
+        """The events up to this position, once they are written down; ``None`` if not all of them are soon."""
+        events: list[tuple[int, Event]] = []
+        end = time.monotonic() + _FIRST_WRITE
+        while position and time.monotonic() < end:
+            try:
+                events = _events(await self._look(0), 0)
+            except ServiceError:  # whoever reads on is told
+                return None
+            if self._ending or len(events) >= position:
+                break
+        seen = [(number, event) for number, event in events if number <= position]
+        return seen if len(seen) == position else None
+
     async def ended(self) -> Ending:
         """Wait for the last event."""
         while True:

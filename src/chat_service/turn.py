@@ -7,18 +7,26 @@ ends.
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import aclosing
 from datetime import UTC, datetime
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from strands import Agent
 from strands.agent.agent_result import AgentResult
 from strands.middleware import InvokeModelStage
 from strands.types.content import ContentBlock, Message
 
-from .events import Ending, EventLog, Stopped, ToolComplete, ToolStart, failed
+from .events import (
+    Ending,
+    EventLog,
+    RetrievalComplete,
+    RetrievalStart,
+    Stopped,
+    ToolComplete,
+    ToolStart,
+    failed,
+)
 from .exceptions import (
     RepeatedFailure,
     ShuttingDown,
@@ -31,9 +39,15 @@ from .exceptions import (
 from .interruptible import ModelCalls
 from .metrics import TurnMetrics
 from .models import ChatResponse, plain, public_message_id, text_of
+from .rag.grounding import Grounding
+from .rag.passages import Retrieved
+from .stores.tally import Tally
+from .timing import Timing
 from .turn_records import TurnRecord
 
 __all__ = ["Reason", "Turn", "answer_of"]
+
+T = TypeVar("T")
 
 Reason: TypeAlias = Literal["cancelled", "shutdown"]
 
@@ -44,24 +58,28 @@ class Turn:
     Attributes:
         record: Which turn it is, and of which session.
         log: What has happened so far.
+        tally: Counts what it asks of the database.
         is_accepted: Whether the question is stored and the model is asked.
     """
 
-    def __init__(self, record: TurnRecord, *, request_id: str, metrics: TurnMetrics) -> None:
+    def __init__(self, record: TurnRecord, grounding: Grounding, *, request_id: str, metrics: TurnMetrics) -> None:
         """Prepare; nothing runs yet.
 
         Args:
             record: Which turn it is, and of which session.
+            grounding: What its answer rests on.
             request_id: Named in errors and in the log of the service.
             metrics: Told what happens.
         """
         self.record = record
         self.log = EventLog(record.turn_id, record.session_id)
+        self.tally = Tally()
         self.is_accepted = False
         self._agent: Agent | None = None
+        self._grounding = grounding
         self._request_id = request_id
         self._metrics = metrics
-        self._began = time.perf_counter()
+        self._timing = Timing()
         self._said = ""  # by the model call that runs
         self._reason: Reason | None = None
         self._failure: Exception | None = None
@@ -72,6 +90,11 @@ class Turn:
     def session_id(self) -> str:
         """The session that it belongs to."""
         return self.record.session_id
+
+    @property
+    def searches(self) -> bool:
+        """Whether its model is to search the documents itself."""
+        return self._grounding.way == "tool"
 
     def is_over(self, position: int) -> bool:
         """Whether nothing comes after this position any more."""
@@ -94,11 +117,14 @@ class Turn:
         """
         self._agent = agent
         self._metrics.started()
+        self._grounding.attach(agent, self)
+        self._timing.attach(agent)
         agent.add_middleware(
             InvokeModelStage.Input, lambda call: call.replace(model=self._model_calls.interruptible(call.model))
         )
         try:
-            async with aclosing(agent.stream_async(content)) as events:  # type: ignore[type-var]
+            events = agent.stream_async(content, invocation_state=self._grounding.state)
+            async with aclosing(events):  # type: ignore[type-var]
                 async for event in events:
                     self._follow(event)
             self._agent = None
@@ -108,6 +134,7 @@ class Turn:
         except Exception as error:
             self.fail(failure_of_turn(error))
         finally:
+            self._grounding.detach()
             self._decided.set()
             if self.log.ending:
                 self._metrics.ended(self.log.ending)
@@ -158,6 +185,19 @@ class Turn:
         if self._reason:
             raise TurnCancelled if self._reason == "cancelled" else ShuttingDown
 
+    def tell(self, event: RetrievalStart | RetrievalComplete) -> None:
+        """Tell the readers of a search, unless nobody wants its answer any more."""
+        if not self._reason:
+            self.log.append(event)
+
+    def retrieved(self, found: Retrieved | None) -> None:
+        """Count a search; ``None`` when it failed."""
+        self._metrics.retrieved(found)
+
+    async def unless_stopped(self, call: Callable[[], Awaitable[T]]) -> T | None:
+        """Wait for a call, but no longer than the answer is wanted. ``None`` when it is not."""
+        return await self._model_calls.unless_interrupted(call)
+
     def abandon(self) -> None:
         """Tell the readers that it is over, whatever the agent still does."""
         self.log.end(self._stopped(self._said, {"session_id": self.session_id}))
@@ -180,6 +220,7 @@ class Turn:
         elif "data" in event and not self._reason:
             self._said += event["data"]
             self._metrics.spoke()
+            self._timing.spoke()
             self.log.append({"event": "response_chunk", "text": plain(event["data"])})
         elif "start_event_loop" in event:
             self.is_accepted = True
@@ -191,8 +232,8 @@ class Turn:
             self.log.append(event)
 
     def _finish(self, result: AgentResult) -> None:
-        metadata = self._metadata(result)
         text = text_of(result.message)
+        metadata = {**self._metadata(result), **self._grounding.metadata(text)}
         if result.stop_reason == "cancelled":
             self.log.end(self._stopped(text, metadata))
             return
@@ -207,7 +248,9 @@ class Turn:
         return {
             "session_id": self.session_id,
             "message_id": public_message_id(result.message, self.session_id),
-            "response_time_ms": round((time.perf_counter() - self._began) * 1000, 1),
+            "response_time_ms": self._timing.milliseconds(),
+            "time_to_first_token_ms": self._timing.time_to_first_token_ms,
+            "store": self.tally.use().model_dump(),
             "timestamp": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
             "stop_reason": result.stop_reason,
             "usage": {
@@ -241,6 +284,7 @@ def answer_of(ending: Ending) -> ChatResponse:
         session_id=metadata["session_id"],
         message_id=metadata["message_id"],
         response_time_ms=metadata["response_time_ms"],
+        chunks=metadata.get("chunks"),
         timestamp=metadata["timestamp"],
     )
 

@@ -10,18 +10,21 @@ from typing import TypeAlias
 
 from mongodb_session_manager import SessionManager
 
-from .agent import AGENT_ID, AgentMaker, prompt
+from .agent_maker import AGENT_ID, AgentMaker, prompt
 from .config import Settings
 from .events import BEYOND, EventId, Log
 from .exceptions import IdempotencyKeyReused, ShuttingDown, UnknownSession
 from .log import bind
 from .metrics import ServiceMetrics, TurnMetrics
 from .models import ChatRequest
+from .rag.grounding import Asked, Grounding
+from .rag.passages import Retriever
 from .security.caller import Caller
 from .security.capacity import Capacity
 from .security.rate_limits import RateLimits
 from .stored_turn import StoredTurns, TurnElsewhere
 from .stores.session_factory import SessionFactory
+from .stores.tally import StoreUse, counted_by
 from .turn import Turn
 from .turn_records import StoredTurn, TurnRecord, TurnRecords, digest, new_turn_id
 from .turn_writer import TurnWriter
@@ -34,6 +37,7 @@ AnyTurn: TypeAlias = Turn | TurnElsewhere
 """A turn of this process, or one that is told from what is written down of it."""
 
 _LONGEST_TITLE = 80
+_MOST_USES = 1_000  # sessions of which one remembers what their last turn asked of the database
 _CANCEL_SECONDS = 5.0  # how long one waits for a cancelled turn to end
 
 
@@ -48,8 +52,10 @@ class Turns:
         limits: RateLimits,
         records: TurnRecords,
         metrics: ServiceMetrics,
+        retriever: Retriever | None = None,
     ) -> None:
         self._settings = settings
+        self._retriever = retriever
         self._factory = factory
         self._agents = agents
         self._limits = limits
@@ -58,6 +64,7 @@ class Turns:
         self._stored = StoredTurns(records, settings.turn_retention_seconds)
         self._writer = TurnWriter(records, self._cancel_here)
         self._running: dict[asyncio.Task[None], Turn] = {}
+        self._uses: dict[str, StoreUse] = {}
         self._stopped: asyncio.Task[None] | None = None
 
     async def begin(
@@ -101,7 +108,9 @@ class Turns:
         await self._limits.count(caller.counted_as)
         record = self._record(request, caller, idempotency_key)
         bind(session_id=record.session_id)
-        turn = Turn(record, request_id=request_id, metrics=measured)
+        asked = Asked(request.query, request.selected_text, request.top_k)
+        grounding = Grounding(self._retriever, self._settings.retrieval, asked)
+        turn = Turn(record, grounding, request_id=request_id, metrics=measured)
         self._writer.follow(turn)
         try:
             if record.key and (earlier := await self._earlier(record, request_id)):
@@ -160,18 +169,20 @@ class Turns:
 
     async def _start(self, turn: Turn, request: ChatRequest, caller: Caller, place: ExitStack) -> None:
         owner = None if request.session_id else caller.owner  # of a new session; else it is as stored
-        manager = await self._factory.open_session(
-            turn.session_id, agent_id=AGENT_ID, owner=owner, turn_timeout=self._settings.turn_timeout
-        )
+        with counted_by(turn.tally):
+            manager = await self._factory.open_session(
+                turn.session_id, agent_id=AGENT_ID, owner=owner, turn_timeout=self._settings.turn_timeout
+            )
         if not caller.may_use(manager.owner):
             raise UnknownSession
         await self._check_known(request, caller, manager)
         if self._stopped:  # it may have come to that meanwhile
             raise ShuttingDown
         turn.check_wanted()
-        agent = self._agents.make(manager, request.options())
+        agent = self._agents.make(manager, request.options(), searches=turn.searches)
         first = not agent.messages
-        task = asyncio.create_task(turn.run(agent, prompt(request.query, request.selected_text)))
+        with counted_by(turn.tally):
+            task = asyncio.create_task(turn.run(agent, prompt(request.query, request.selected_text)))
         self._running[task] = turn
         taken = place.pop_all()
         task.add_done_callback(lambda _: taken.close())
@@ -181,7 +192,11 @@ class Turns:
             await self._give_title(turn.session_id, request.query)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        del self._running[task]
+        turn = self._running.pop(task)
+        self._uses.pop(turn.session_id, None)  # the newest last
+        self._uses[turn.session_id] = turn.tally.use()
+        if len(self._uses) > _MOST_USES:
+            del self._uses[next(iter(self._uses))]
         self._writer.hurry()
 
     async def resume(self, seen: EventId, session_id: str | None, request_id: str, caller: Caller) -> Log | None:
@@ -223,7 +238,29 @@ class Turns:
         if turn := self._writer.find_running(session_id):
             return turn
         found = await self._stored.unfinished(session_id)
-        return TurnElsewhere(self._stored, found, request_id) if found else None
+        if found is None or self._has_ended_here(found):
+            return None
+        return TurnElsewhere(self._stored, found, request_id)
+
+    def _has_ended_here(self, found: StoredTurn) -> bool:
+        """Whether it is a turn of this process that has ended, which is not written down yet."""
+        turn = self._writer.find(found.record.turn_id)
+        return turn is not None and turn.log.ending is not None
+
+    async def running(self, session_id: str) -> str | None:
+        """The id of the turn that runs in a session, on whichever replica.
+
+        Raises:
+            ShuttingDown: The service ends.
+        """
+        if turn := self._writer.find_running(session_id):
+            return turn.record.turn_id
+        found = await self._stored.call(lambda: self._stored.records.unfinished(session_id))
+        return found.record.turn_id if found and not self._has_ended_here(found) else None
+
+    def use_of_last(self, session_id: str) -> StoreUse | None:
+        """What the last turn of a session asked of the database; ``None`` when this process has not run it."""
+        return self._uses.get(session_id)
 
     async def cancel(self, session_id: str, request_id: str) -> bool:
         """Stop the turn that runs in a session, wherever it runs, and wait some seconds for its end.

@@ -13,6 +13,7 @@ import pytest
 from pymongo import MongoClient
 
 from chat_service.config import Settings
+from chat_service.rag.passages import Retriever
 
 from .callers import API_KEYS, acting_as
 from .replicas import Replicas, replicas_on
@@ -26,12 +27,13 @@ def make_service(mongo_uri: str, mongo_client: MongoClient[Any]) -> Iterator[Mak
     """Starts services with settings of one's own, each on a database of its own."""
     with ExitStack() as stack:
 
-        def make(**changes: Any) -> Service:
+        def make(retriever: Retriever | None = None, **changes: Any) -> Service:
             database_name = f"service_{uuid.uuid4().hex[:12]}"
             values = {"mongodb_uri": mongo_uri, "demo_delay": 0, "min_pool_size": 0, **changes}
+            values.setdefault("retrieval", "step" if retriever else "off")
             settings = Settings(_env_file=None, database_name=database_name, **values)
             stack.callback(mongo_client.drop_database, database_name)
-            address = stack.enter_context(served(settings))
+            address = stack.enter_context(served(settings, retriever))
             return Service(stack.enter_context(httpx.Client(base_url=address, timeout=20)), database_name)
 
         yield make

@@ -11,11 +11,12 @@ from typing import Any
 import httpx
 
 from chat_service.config import Settings
+from chat_service.rag.passages import Retriever
 from tests.contract.postgresql import free_port, new_database, running_database
 
 from .running import Process, Service, events_of, running, served
 
-LONG = "What is a session?"  # some hundred words of the demo model
+LONG = "Count to 120."  # so many words of the demo model
 
 
 @contextmanager
@@ -39,9 +40,10 @@ class Replicas:
         """Replicas in this process."""
         return [self._start(**changes) for _ in range(count)]
 
-    def _start(self, **changes: Any) -> Service:
-        values: dict[str, Any] = {"demo_delay": 0.02, **self.database, **changes}
-        address = self._stack.enter_context(served(Settings(_env_file=None, **values)))
+    def _start(self, retriever: Retriever | None = None, **changes: Any) -> Service:
+        how = "step" if retriever else "off"
+        values: dict[str, Any] = {"demo_delay": 0.02, "retrieval": how, **self.database, **changes}
+        address = self._stack.enter_context(served(Settings(_env_file=None, **values), retriever))
         http = self._stack.enter_context(httpx.Client(base_url=address, timeout=30))
         return Service(http, self.database.get("database_name", ""))
 
@@ -50,7 +52,7 @@ class Replicas:
         folder.mkdir(exist_ok=True)
         values = {name.upper(): value for name, value in self.database.items()}
         return self._stack.enter_context(
-            running(folder, free_port(), **{"DEMO_DELAY": "0.02", **values, **environment})
+            running(folder, free_port(), **{"DEMO_DELAY": "0.02", "RETRIEVAL": "off", **values, **environment})
         )
 
 

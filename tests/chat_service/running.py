@@ -19,6 +19,7 @@ import uvicorn
 
 from chat_service.config import Settings
 from chat_service.main import create_app
+from chat_service.rag.passages import Retriever
 
 ROOT = Path(__file__).parents[2]
 
@@ -71,9 +72,11 @@ def eventually(condition: Callable[[], Any], seconds: float = 5.0) -> Any:
 
 
 @contextmanager
-def served(settings: Settings) -> Iterator[str]:
-    """Run the service in a thread; gives its address."""
-    config = uvicorn.Config(create_app(settings), port=0, log_config=None, timeout_graceful_shutdown=1)
+def served(settings: Settings, retriever: Retriever | None = None) -> Iterator[str]:
+    """Run the service in a thread; gives its address. A retriever takes the place of the knowledge base."""
+    app = create_app(settings)
+    app.state.knowledge = retriever
+    config = uvicorn.Config(app, port=0, log_config=None, timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -99,7 +102,13 @@ class Process:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", *program],
                 cwd=folder,
-                env={**inherited, "PYTHONPATH": str(ROOT / "src"), "PORT": str(port), **environment},
+                env={
+                    **inherited,
+                    "PYTHONPATH": str(ROOT / "src"),
+                    "PORT": str(port),
+                    "RETRIEVAL": "off",
+                    **environment,
+                },
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,

@@ -182,7 +182,7 @@ def test_every_answer_carries_the_id_of_its_request(service: Service) -> None:
 
 
 def test_a_session_answers_one_question_at_a_time(slow_service: Service, mongo_client: MongoClient[Any]) -> None:
-    with slow_service.streamed("What is a session?") as response:
+    with slow_service.streamed("Count to 60.") as response:
         session_id = response.headers["session-id"]
         for path in ("/api/chat", "/api/chat/stream"):
             refused = slow_service.http.post(path, json={"query": "And me?", "session_id": session_id})
@@ -190,7 +190,7 @@ def test_a_session_answers_one_question_at_a_time(slow_service: Service, mongo_c
             assert 1 <= int(refused.headers["retry-after"]) <= 5
         assert list(events_of(response))[-1]["event"] == "response_complete"
     texts = [message["text"] for message in slow_service.session(session_id)["messages"]]
-    assert texts[0] == "What is a session?"
+    assert texts[0] == "Count to 60."
     assert len(texts) == 2
     assert slow_service.ask("Hello", session_id=session_id).status_code == 200
 
@@ -206,18 +206,18 @@ def test_of_many_who_ask_at_once_somebody_is_answered_and_the_others_are_told(se
 
 
 def test_a_client_that_goes_away_does_not_stop_the_answer(slow_service: Service) -> None:
-    with slow_service.streamed("What is a session?") as response:
+    with slow_service.streamed("Count to 60.") as response:
         session_id = response.headers["session-id"]
         next(events_of(response))
     messages = eventually(lambda: len(found := slow_service.session(session_id)["messages"]) == 2 and found, seconds=15)
-    assert "The documentation says" in messages[1]["text"]
+    assert messages[1]["text"].endswith(" 60.")
 
 
 def test_an_event_source_that_comes_back_reads_on_and_asks_nothing_again(slow_service: Service) -> None:
-    with slow_service.streamed("What is a session?") as response:
+    with slow_service.streamed("Count to 60.") as response:
         session_id = response.headers["session-id"]
         seen = [event for _, event in zip(range(5), events_of(response), strict=False)]
-    again = {"params": {"query": "What is a session?", "session_id": session_id}, "headers": {"Last-Event-ID": "5"}}
+    again = {"params": {"query": "Count to 60.", "session_id": session_id}, "headers": {"Last-Event-ID": "5"}}
     rest = list(events_of(slow_service.http.get("/api/chat/stream", **again)))  # type: ignore[arg-type]
     assert [event["id"] for event in seen + rest] == list(range(1, len(seen + rest) + 1))
     assert rest[-1]["event"] == "response_complete"
@@ -227,7 +227,7 @@ def test_an_event_source_that_comes_back_reads_on_and_asks_nothing_again(slow_se
 
 
 def test_two_can_read_one_answer(slow_service: Service) -> None:
-    query = "What is a session?"
+    query = "Count to 60."
     with slow_service.streamed(query) as response:
         session_id = response.headers["session-id"]
         other = slow_service.http.get(
@@ -298,10 +298,17 @@ def test_the_openapi_document_describes_every_route(service: Service) -> None:
         "/api/health",
         "/api/sessions",
         "/api/sessions/{session_id}",
+        "/api/sessions/{session_id}/activity",
         "/api/sessions/{session_id}/cancel",
+        "/api/sessions/{session_id}/document",
+        "/api/sessions/{session_id}/export",
         "/api/sessions/{session_id}/feedback",
+        "/api/sessions/{session_id}/fork",
         "/api/sessions/{session_id}/messages",
         "/api/sessions/{session_id}/metadata",
+        "/api/sessions/{session_id}/rewind",
+        "/api/sessions/{session_id}/turn",
+        "/api/suggestions",
         "/chat",
         "/chat.html",
         "/chat/stream",

@@ -144,6 +144,15 @@ def test_secrets_do_not_show_in_the_settings() -> None:
         ("OLLAMA_HOST", "localhost:11434", "http://127.0.0.1:11434"),
         ("LOG_FORMAT", "xml", "json"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "localhost:4317", "http://127.0.0.1:4318"),
+        ("EMBEDDINGS", "openai", "offline or cohere"),
+        ("RETRIEVAL_MODE", "fuzzy", "hybrid"),
+        ("RETRIEVAL_THRESHOLD", "2", "from 0 to 1"),
+        ("QDRANT_URL", "localhost:6333", "http://127.0.0.1:6333"),
+        ("QDRANT_URL", "http://:secret@host:6333", "without a key"),
+        ("QDRANT_COLLECTION", "a/b", "letters"),
+        ("COHERE_URL", "api.cohere.com", "Cohere"),
+        ("KNOWLEDGE_URL", "docs.example.com", "https://docs.example.com"),
+        ("KNOWLEDGE_PATHS", "~nobody-of-this-name/docs", "folders"),
     ],
 )
 def test_a_wrong_value_of_models_and_operations_names_the_remedy(
@@ -157,6 +166,20 @@ def test_a_wrong_value_of_models_and_operations_names_the_remedy(
 def test_models_to_choose_from_stand_at_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODEL_CHOICES", "small, large,,")
     assert load_settings().model_choices == ("small", "large")
+
+
+def test_documents_stand_at_commas_and_may_lie_under_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KNOWLEDGE_PATHS", "docs, ~/manual.pdf,,")
+    assert load_settings().knowledge_paths == (Path("docs"), Path.home() / "manual.pdf")
+
+
+@pytest.mark.parametrize("name", ["QDRANT_API_KEY", "COHERE_API_KEY"])
+def test_keys_of_retrieval_are_shown_masked(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("QDRANT_URL", "http://127.0.0.1:6333")
+    monkeypatch.setenv(name, "secret")
+    lines = list(effective(load_settings()))
+    assert f"{name}=********  # environment" in lines
+    assert "secret" not in "\n".join(lines) + repr(load_settings())
 
 
 def example() -> dict[str, str]:

@@ -1,31 +1,28 @@
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from strands import Agent
 
 from chat_service.demo_model import DemoModel
-from chat_service.passages import Library, Passage, documentation
+from chat_service.rag.evidence import EVIDENCE, Evidence
+from chat_service.rag.passages import Passage, Retrieved
 from chat_service.tools import calculate, current_time
 
-LIBRARY = Library(
-    [
-        Passage("README.md", "Sessions", "A session is one conversation with everything that belongs to it."),
-        Passage("README.md", "Crashes", "The question is stored before the model answers."),
-        Passage("docs/turns.md", "Turns", "Two writers cannot interleave: one of them is told that it is busy."),
-    ]
-)
+from .retrievers import SESSIONS, TURNS
 
 
 @pytest.fixture
 def agent() -> Agent:
-    return Agent(model=DemoModel(LIBRARY, delay=0), tools=[current_time, calculate], callback_handler=None)
+    return Agent(model=DemoModel(delay=0), tools=[current_time, calculate], callback_handler=None)
 
 
-def answer(agent: Agent, question: str) -> str:
-    return str(agent(question)).strip()
+def answer(agent: Agent, question: str, *found: Passage) -> str:
+    evidence = Evidence()
+    evidence.add(Retrieved(found, is_supported=bool(found)))
+    return str(agent(question, invocation_state={EVIDENCE: evidence})).strip()
 
 
 def test_it_says_that_it_is_no_language_model(agent: Agent) -> None:
@@ -38,15 +35,41 @@ def test_the_first_answer_says_so_whatever_was_asked(agent: Agent) -> None:
     assert "no language model" not in answer(agent, "What is a session?")
 
 
-def test_it_quotes_the_passage_that_shares_words_with_the_question(agent: Agent) -> None:
-    said = answer(agent, "Can two writers interleave?")
-    assert "“Two writers cannot interleave: one of them is told that it is busy.”" in said
-    assert "docs/turns.md" in said
-    assert "everything that belongs to it" not in said
+def test_it_quotes_the_passages_that_were_found_under_their_numbers(agent: Agent) -> None:
+    said = answer(agent, "Can two writers interleave?", SESSIONS, TURNS)
+    assert "The documents say:" in said
+    assert f"“{SESSIONS.text}” [1]" in said
+    assert f"“{TURNS.text}” [2]" in said
 
 
-def test_it_admits_that_it_found_nothing(agent: Agent) -> None:
-    assert "found nothing" in answer(agent, "Which wine goes with fish?")
+def test_a_passage_that_fits_much_worse_than_the_best_is_not_quoted(agent: Agent) -> None:
+    said = answer(agent, "Can two writers interleave?", TURNS, replace(SESSIONS, similarity_score=0.4))
+    assert "[1]" in said
+    assert "[2]" not in said
+
+
+def test_a_passage_without_a_sentence_is_named(agent: Agent) -> None:
+    said = answer(agent, "How does it run?", replace(TURNS, text="```\nmake run\n```"))
+    assert "See “Turns” [1]." in said
+
+
+def test_it_admits_that_the_documents_hold_no_answer(agent: Agent) -> None:
+    said = answer(agent, "Which wine goes with fish?")
+    assert "not in these documents" in said
+    assert "[" not in said
+
+
+def test_it_says_that_it_was_given_no_documents(agent: Agent) -> None:
+    assert "no documents" in str(agent("What is a session?"))
+
+
+@pytest.mark.parametrize(("order", "said"), [("Count to 3", "1, 2, 3."), ("Please count from one to 2!", "1, 2.")])
+def test_it_counts(agent: Agent, order: str, said: str) -> None:
+    assert answer(agent, order) == said
+
+
+def test_it_counts_no_further_than_to_a_thousand(agent: Agent) -> None:
+    assert answer(agent, "Count to 999999999").endswith("999, 1000.")
 
 
 @pytest.mark.parametrize(
@@ -145,7 +168,7 @@ def test_a_tool_that_fails_is_reported_in_words(agent: Agent) -> None:
 
 
 def test_without_tools_it_calls_none() -> None:
-    agent = Agent(model=DemoModel(LIBRARY, delay=0), callback_handler=None)
+    agent = Agent(model=DemoModel(delay=0), callback_handler=None)
     agent("What time is it?")
     assert len(agent.messages) == 2
 
@@ -160,22 +183,3 @@ async def test_it_streams_word_by_word_and_counts_the_words(agent: Agent) -> Non
     assert usage["inputTokens"] == 5
     assert usage["outputTokens"] == len("".join(pieces).split())
     assert usage["totalTokens"] == usage["inputTokens"] + usage["outputTokens"]
-
-
-def test_the_documentation_is_found_with_the_package_alone() -> None:
-    found = documentation().search("What survives a crash?")
-    assert found
-    assert "survives" in found[0].text
-
-
-def test_the_documentation_of_the_checkout_is_quoted_by_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "pyproject.toml").touch()
-    (tmp_path / "docs").mkdir()
-    (tmp_path / "docs" / "zebras.md").write_text(
-        "# Zebras\n\nA [zebra](https://example.org) is `striped` all over,\nand **never** plain.\n\n"
-        "```\nzebra code\n```\n"
-    )
-    monkeypatch.setattr("chat_service.passages._CHECKOUT", tmp_path)
-    found = documentation().search("zebra")
-    assert [(passage.source, passage.heading) for passage in found] == [("docs/zebras.md", "Zebras")]
-    assert found[0].text == "A zebra is striped all over, and never plain."

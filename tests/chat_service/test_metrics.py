@@ -187,7 +187,7 @@ def test_every_figure_is_documented(own: Service) -> None:
     text = own.http.get("/metrics", headers={"Accept": "text/plain"}).text
     families = [family for family in text_string_to_metric_families(text) if not family.name.endswith("_created")]
     names = {f"{family.name}_total" if family.type == "counter" else family.name for family in families}
-    assert len(names) == 10
+    assert len(names) == 12
     assert sorted(name for name in names if f"`{name}" not in page) == []
 
 

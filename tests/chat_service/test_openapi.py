@@ -129,7 +129,7 @@ def test_debugging_routes_are_in_the_document_where_they_are_open() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["ResponseChunk", "ToolStart", "ToolComplete", "ResponseComplete", "Stopped", "Failed"]
+    "name", ["ResponseBlock", "ResponseChunk", "ToolStart", "ToolComplete", "ResponseComplete", "Stopped", "Failed"]
 )
 def test_every_event_is_described(name: str) -> None:
     schemas = document()["components"]["schemas"]

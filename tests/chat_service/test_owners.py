@@ -31,12 +31,15 @@ FREE = "session_0123456789abcdef"
 REQUIRED: dict[str, Any] = {
     "key": "topic",
     "message": "Hello",
+    "message_id": "msg_0123456789abcdef",
     "metadata": {"topic": "coffee"},
     "prompt": "Hello",
     "query": "Hello",
     "rating": "up",
 }
 """What fields that must be there are filled with. A route with another one has to be told of here."""
+OPTIONAL = {"render": "html"}
+"""What other fields are filled with, where not anything will do."""
 
 
 @dataclass
@@ -53,7 +56,7 @@ class Route:
         values = {place: dict(fields) for place, fields in self.filled.items()}
         if besides:
             place, name = besides
-            values.setdefault(place, {})[name] = "1"
+            values.setdefault(place, {})[name] = OPTIONAL.get(name, "1")
         for place, names in self.placed.items():
             encoded = quote(session_id, safe="") if place == "headers" else session_id
             values.setdefault(place, {}).update(dict.fromkeys(names, encoded))
@@ -171,6 +174,9 @@ def test_on_every_route_a_session_of_somebody_else_is_answered_like_one_that_doe
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
 def test_on_every_route_a_session_of_ones_own_is_served(ada: Service, route: Route) -> None:
     session_id = ada.http.post("/api/sessions", json={"metadata": {"topic": "tea"}}).json()["session_id"]
+    if "message_id" in (body := route.filled.get("json", {})):
+        ada.ask("My name is Ada.", session_id=session_id)
+        body["message_id"] = ada.session(session_id)["messages"][0]["message_id"]
     response = route.ask(ada.http, session_id)
     assert response.status_code < 400, response.text
 
@@ -266,7 +272,7 @@ def test_every_route_but_the_public_ones_asks_for_a_key(guarded: Service) -> Non
             else:
                 assert response.status_code == 401, (method, path)
     assert guarded.http.get("/nowhere").status_code == 401
-    assert guarded.http.get("/static/app.js").status_code == 200
+    assert guarded.http.get("/static/icon.svg").status_code == 200
 
 
 def test_what_concerns_the_whole_service_is_for_its_operators(guarded: Service) -> None:

@@ -37,6 +37,8 @@ from tests.contract.postgresql import PostgreSQL, free_port, new_database, on_da
 from tests.contract.test_store import claim_of, commit_of, said, say, words
 from tests.strategies import identical, json_like
 
+MIGRATIONS = ["0001_sessions", "0002_turns", "0003_catalogue", "0004_originals"]
+
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[PostgreSQL]:
@@ -216,13 +218,9 @@ def test_migrations_are_applied_once_by_whoever_comes_first(url: str) -> None:
     try:
         with ThreadPoolExecutor(6) as pool:
             applied = list(pool.map(PostgresSessionFactory.migrate, factories))
-        assert sorted(applied) == [*[[]] * 5, ["0001_sessions", "0002_turns", "0003_catalogue"]]
+        assert sorted(applied) == [*[[]] * 5, MIGRATIONS]
         rows = sql(url, "SELECT version, name FROM chat_migrations")
-        assert [(row["version"], row["name"]) for row in rows] == [
-            (1, "0001_sessions"),
-            (2, "0002_turns"),
-            (3, "0003_catalogue"),
-        ]
+        assert [(row["version"], row["name"]) for row in rows] == [*enumerate(MIGRATIONS, 1)]
     finally:
         for factory in factories:
             factory.close()
@@ -647,7 +645,7 @@ def sql_works(server: PostgreSQL) -> bool:
 def test_the_command_migrates_and_says_what_it_did(url: str, tmp_path: Path) -> None:
     with started(tmp_path, free_port(), program=("chat_service", "migrate"), DATABASE_URL=url) as process:
         assert process.process.stdout
-        assert process.process.stdout.read() == "applied 0001_sessions\napplied 0002_turns\napplied 0003_catalogue\n"
+        assert process.process.stdout.read() == "".join(f"applied {name}\n" for name in MIGRATIONS)
         assert process.process.wait(20) == 0
         assert process.log() == ""
 

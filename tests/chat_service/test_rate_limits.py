@@ -219,7 +219,7 @@ async def test_who_waits_too_long_or_goes_away_takes_no_place() -> None:
 def test_a_full_service_says_so_and_has_room_again_when_answers_end(make_service: MakeService) -> None:
     service = make_service(demo_delay=0.02, max_concurrent_turns=2, max_queued_turns=0)
     with ExitStack() as stack:
-        streams = [stack.enter_context(service.streamed("What is a session?")) for _ in range(2)]
+        streams = [stack.enter_context(service.streamed("Count to 100.")) for _ in range(2)]
         refused = service.ask("Hello")
         assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
         assert int(refused.headers["Retry-After"]) >= 1

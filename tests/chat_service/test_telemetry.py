@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from .running import Process, events_of, running
@@ -21,18 +22,27 @@ SIGTERM = 15
 
 
 class Collector(ThreadingHTTPServer):
-    """Takes ``POST /v1/traces``."""
+    """Takes ``POST /v1/traces`` and ``POST /v1/metrics``."""
 
     daemon_threads = True
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.bodies: list[bytes] = []
+        self.figures: list[bytes] = []
         self.service = ""
 
     @property
     def address(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
+
+    def metrics(self) -> dict[str, Any]:
+        """The latest of each figure, by name."""
+        found: dict[str, Any] = {}
+        for body in self.figures:
+            for resource in ExportMetricsServiceRequest.FromString(body).resource_metrics:
+                found |= {metric.name: metric for scope in resource.scope_metrics for metric in scope.metrics}
+        return found
 
     def spans(self) -> list[Any]:
         found = []
@@ -49,8 +59,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        assert self.path == "/v1/traces"
-        self.server.bodies.append(gzip.decompress(body) if self.headers["Content-Encoding"] == "gzip" else body)
+        kept = {"/v1/traces": self.server.bodies, "/v1/metrics": self.server.figures}[self.path]
+        kept.append(gzip.decompress(body) if self.headers["Content-Encoding"] == "gzip" else body)
         self.send_response(200)
         self.send_header("Content-Length", "0")
         self.end_headers()
@@ -92,9 +102,28 @@ def test_a_streamed_answer_is_one_trace_with_a_span_for_each_thing_done(
     assert any(name.startswith("invoke_agent") for name in names)
     assert any(name.startswith("execute_tool calculate") for name in names)
     assert names.count("chat") == 2  # before the tool and after
-    assert len(whole) <= 8 < len(chunks)
+    of_the_store = [span for span in whole if any(each.key == "db.system.name" for each in span.attributes)]
+    assert len(whole) - len(of_the_store) <= 8 < len(chunks)
+    assert {"load", "commit"} <= {span.name.partition(" ")[0] for span in of_the_store}
     by_id = {span.span_id for span in whole}
     assert [span.name for span in whole if span.parent_span_id not in by_id] == ["POST /api/chat/stream"]
+
+
+def test_figures_of_the_session_store_are_sent_as_well(tmp_path: Path, port: int, collector: Collector) -> None:
+    with running(tmp_path, port, OTEL_EXPORTER_OTLP_ENDPOINT=collector.address, DEMO_DELAY="0") as service:
+        ask(service, "my name is Xyzzy")
+        service.end(SIGTERM, 15)
+    figures = collector.metrics()
+    ours = {"db.client.operation.duration", "db.client.connection.count", "session_store.operation.duration"}
+    assert ours <= {*figures}
+    assert all(name.startswith(("db.client.", "session_store.")) for name in figures)
+    commits = [
+        point.count
+        for point in figures["session_store.operation.duration"].histogram.data_points
+        if any(each.value.string_value == "commit" for each in point.attributes)
+    ]
+    assert sum(commits) >= 2
+    assert b"Xyzzy" not in b"".join(collector.figures)
 
 
 def test_nothing_that_is_said_gets_into_a_trace(tmp_path: Path, port: int, collector: Collector) -> None:

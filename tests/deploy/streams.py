@@ -11,7 +11,7 @@ import httpx
 from tests.chat_service.running import events_of, eventually
 
 ENDINGS = ("response_complete", "stopped", "error")
-LONG = "What is a session?"  # some hundred words of the demo model
+LONG = "Count to 120."  # so many words of the demo model
 
 
 class Stream:

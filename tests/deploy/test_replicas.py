@@ -21,7 +21,7 @@ from tests.chat_service.running import Process, eventually, running, started
 from tests.contract.postgresql import free_port
 
 from .nginx import before
-from .streams import Stream, answers, begun, history
+from .streams import LONG, Stream, answers, begun, history
 
 TURN_TIMEOUT = 6
 
@@ -102,7 +102,7 @@ def test_a_killed_replica_takes_only_its_own_answers_with_it(site: Site) -> None
     for answer in acknowledged:
         assert history(site.http, answer["session_id"])[-1] == answer["response_text"]
     for stream in whole:
-        assert history(site.http, stream.session_id) == ["What is a session?", stream.said]
+        assert history(site.http, stream.session_id) == [LONG, stream.said]
 
 
 def test_a_replica_that_is_told_to_end_ends_its_streams_and_the_others_go_on(site: Site) -> None:
@@ -117,7 +117,7 @@ def test_a_replica_that_is_told_to_end_ends_its_streams_and_the_others_go_on(sit
     assert len(endings) == 6
     assert {*endings} == {"stopped", "response_complete"}
     for stream in streams:
-        assert history(site.http, stream.session_id) == ["What is a session?", stream.said]
+        assert history(site.http, stream.session_id) == [LONG, stream.said]
         assert site.http.post("/api/chat", json={"query": "Hello", "session_id": stream.session_id}).status_code == 200
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from typing import Annotated
-from urllib.parse import quote
 
 from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import StreamingResponse
 
-from ..dependencies import AppCaller, AppSettings, AppTurns, Factory, OwnedSession, RequestId, owned_session
-from ..events import EventId, Log, frames
-from ..models import Cancelled, ChatRequest, ChatResponse, IdempotencyKey, LastEventId, Question, StreamQuery
+from ..dependencies import AppCaller, AppTurns, Factory, Narrator, OwnedSession, RequestId, owned_session
+from ..events import EventId
+from ..models import Cancelled, ChatRequest, ChatResponse, IdempotencyKey, LastEventId, Question, Render, StreamQuery
 from ..openapi import FRAME, OF_SESSION, OF_TURN, REPEATED, Responses, errors
 
 __all__ = ["router"]
@@ -39,21 +38,23 @@ _Key = Annotated[
         description="The same request with the same key is answered once. 1 to 200 printable ASCII characters.",
     ),
 ]
+_Render = Annotated[Render, Query()]
 
 
 @router.post("/chat", response_model=ChatResponse, responses=_ANSWER)
 async def chat(
     request: ChatRequest,
     turns: AppTurns,
-    settings: AppSettings,
+    narrator: Narrator,
     request_id: RequestId,
     caller: AppCaller,
     idempotency_key: _Key = None,
+    render: _Render = None,
 ) -> object:
     """Ask a question and wait for the whole answer; ``"stream": true`` answers as ``/api/chat/stream`` does."""
     turn = await turns.begin(request, request_id, caller, idempotency_key)
     if request.stream:
-        return _stream(turn.log, settings.heartbeat_seconds)
+        return narrator.tell(turn.log, render)
     return await turn.response()
 
 
@@ -61,26 +62,27 @@ async def chat(
 async def chat_stream(
     request: ChatRequest,
     turns: AppTurns,
-    settings: AppSettings,
+    narrator: Narrator,
     request_id: RequestId,
     caller: AppCaller,
     idempotency_key: _Key = None,
+    render: _Render = None,
 ) -> Response:
     """Ask a question and read the answer as it is written.
 
-    Events: ``response_chunk`` (``text``), ``tool_start``, ``tool_complete``, and last exactly one of
-    ``response_complete``, ``stopped`` and ``error``. The header ``session-id`` names the session, percent-encoded, and
-    so does ``session_id`` in the first event, as it is.
+    Events: ``response_chunk`` (``text``), ``tool_start``, ``tool_complete``, with ``render=html`` ``response_block``
+    (``index``, ``html``), and last exactly one of ``response_complete``, ``stopped`` and ``error``. The header
+    ``session-id`` names the session, percent-encoded, and so does ``session_id`` in the first event, as it is.
     """
     turn = await turns.begin(request, request_id, caller, idempotency_key)
-    return _stream(turn.log, settings.heartbeat_seconds)
+    return narrator.tell(turn.log, render)
 
 
 @router.get("/chat/stream", response_class=StreamingResponse, responses=_RESUMED)
 async def chat_event_source(
     asked: Annotated[StreamQuery, Query()],
     turns: AppTurns,
-    settings: AppSettings,
+    narrator: Narrator,
     request_id: RequestId,
     caller: AppCaller,
     factory: Factory,
@@ -96,12 +98,12 @@ async def chat_event_source(
     seen = last_event_id or asked.last_event_id
     if seen is None:
         turn = await turns.begin(asked.question(), request_id, caller, asked.idempotency_key)
-        return _stream(turn.log, settings.heartbeat_seconds)
+        return narrator.tell(turn.log, asked.render)
     if caller.owner and asked.session_id:
         await owned_session(asked.session_id, caller, factory)
     event_id = EventId.parse(seen)
     log = await turns.resume(event_id, asked.session_id, request_id, caller)
-    return Response(status_code=204) if log is None else _stream(log, settings.heartbeat_seconds, event_id.position)
+    return Response(status_code=204) if log is None else narrator.tell(log, asked.render, event_id.position)
 
 
 @router.post("/sessions/{session_id}/messages", response_model=ChatResponse, responses=_ANSWER)
@@ -109,25 +111,18 @@ async def add_message(
     session: OwnedSession,
     question: Question,
     turns: AppTurns,
-    settings: AppSettings,
+    narrator: Narrator,
     request_id: RequestId,
     caller: AppCaller,
     idempotency_key: _Key = None,
+    render: _Render = None,
 ) -> object:
     """Ask a question in this session; answered as ``POST /api/chat`` answers it."""
     request = ChatRequest(session_id=session.session_id, **question.model_dump())
-    return await chat(request, turns, settings, request_id, caller, idempotency_key)
+    return await chat(request, turns, narrator, request_id, caller, idempotency_key, render)
 
 
 @router.post("/sessions/{session_id}/cancel", responses=errors(OF_SESSION))
 async def cancel(session: OwnedSession, turns: AppTurns, request_id: RequestId) -> Cancelled:
     """Stop the answer that is being written in a session, on whichever replica. What was said until then is stored."""
     return Cancelled(session_id=session.session_id, cancelled=await turns.cancel(session.session_id, request_id))
-
-
-def _stream(log: Log, heartbeat: float, position: int = 0) -> StreamingResponse:
-    # Neither a cache nor a proxy may hold back what is meant to be read at once.
-    headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-    if log.session_id:
-        headers["session-id"] = quote(log.session_id, safe="")
-    return StreamingResponse(frames(log, heartbeat, position), media_type="text/event-stream", headers=headers)

@@ -9,10 +9,10 @@ from fastapi import APIRouter, Query
 
 from mongodb_session_manager import SessionSummary
 
-from ..agent import AGENT_ID
-from ..dependencies import AppCaller, AppTurns, Factory, OwnedSession
+from ..dependencies import AppCaller, AppRendered, AppTurns, Factory, OwnedSession
 from ..exceptions import InvalidRequest, UnknownSession
-from ..models import MessageList, MessageView, MetadataKey, NewSession, SessionDetail, SessionList, SessionView, plain
+from ..history import message_views, total
+from ..models import MessageList, MetadataKey, NewSession, Render, SessionDetail, SessionList, SessionView, plain
 from ..notes import FeedbackList, FeedbackView, MetadataPatch, NewFeedback, SessionMetadata, SessionPatch
 from ..openapi import DATABASE, OF_SESSION, REFUSED_VALUE, TOO_LARGE, errors
 from ..stores.session_factory import SessionFactory
@@ -42,9 +42,13 @@ async def list_sessions(
     limit: Annotated[int, Query(ge=1, le=100)] = 50,
     cursor: str | None = None,
     application_name: Annotated[str | None, Query(max_length=200, description="Only sessions of this one.")] = None,
+    q: Annotated[
+        str | None, Query(max_length=200, description="Only those with this in their title, in any case.")
+    ] = None,
 ) -> SessionList:
     """The caller's sessions, the most recently used first. ``next_cursor`` of one page asks for the next."""
-    which = {"owner": caller.owner, "application_name": application_name}
+    title = (q or "").strip() or None
+    which = {"owner": caller.owner, "application_name": application_name, "title": title}
     try:
         page = await factory.sessions.aio.page(limit=limit, cursor=cursor, **which)
     except ValueError as error:
@@ -53,10 +57,12 @@ async def list_sessions(
 
 
 @router.get("/{session_id}", responses=errors(OF_SESSION))
-async def get_session(session: OwnedSession, factory: Factory) -> SessionDetail:
+async def get_session(
+    session: OwnedSession, factory: Factory, rendered: AppRendered, render: Annotated[Render, Query()] = None
+) -> SessionDetail:
     """A session with its newest messages, a hundred at most."""
-    offset = max(0, _total(session) - _NEWEST)
-    messages = await _messages(session.session_id, factory, offset, _NEWEST)
+    offset = max(0, total(session) - _NEWEST)
+    messages = await message_views(session.session_id, factory, offset, _NEWEST, rendered if render else None)
     return SessionDetail(**SessionView.of(session).model_dump(), messages=messages, offset=offset)
 
 
@@ -78,14 +84,16 @@ async def delete_session(session: OwnedSession, factory: Factory, turns: AppTurn
 async def list_messages(
     session: OwnedSession,
     factory: Factory,
+    rendered: AppRendered,
     limit: Annotated[int, Query(ge=1, le=200)] = 100,
     offset: Annotated[int | None, Query(ge=0, description="Messages to skip; absent: all but the newest.")] = None,
+    render: Annotated[Render, Query()] = None,
 ) -> MessageList:
     """Messages of a session, the oldest first."""
-    total = _total(session)
-    start = max(0, total - limit) if offset is None else offset
-    messages = await _messages(session.session_id, factory, start, limit)
-    return MessageList(session_id=session.session_id, messages=messages, offset=start, total=total)
+    count = total(session)
+    start = max(0, count - limit) if offset is None else offset
+    messages = await message_views(session.session_id, factory, start, limit, rendered if render else None)
+    return MessageList(session_id=session.session_id, messages=messages, offset=start, total=count)
 
 
 @router.get("/{session_id}/metadata", responses=errors(OF_SESSION))
@@ -142,13 +150,3 @@ async def _patched(session_id: str, factory: SessionFactory, **changes: Any) -> 
 
 def _metadata(session: SessionSummary) -> SessionMetadata:
     return SessionMetadata(session_id=session.session_id, metadata=plain(session.metadata))
-
-
-def _total(summary: SessionSummary) -> int:
-    agent = summary.agents.get(AGENT_ID)
-    return agent.message_count if agent else 0
-
-
-async def _messages(session_id: str, factory: SessionFactory, offset: int, limit: int) -> list[MessageView]:
-    stored = await factory.sessions.aio.messages(session_id, AGENT_ID, limit=limit, offset=offset)
-    return [MessageView.of(message, session_id) for message in stored]

@@ -17,7 +17,7 @@ HEADERS = (
     "X-API-Key",
     "X-Request-ID",
 )
-_EXPOSED = ("session-id", "X-Request-ID", "Retry-After")
+_EXPOSED = ("Content-Disposition", "Retry-After", "session-id", "X-Request-ID")
 
 LOCAL = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?"
 """Any port of this machine, for development."""

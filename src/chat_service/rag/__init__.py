@@ -1,0 +1,1 @@
+"""Retrieval: documents become chunks, a question finds the passages that answer it."""
