@@ -54,6 +54,23 @@ def test_each_part_of_a_table_has_its_head_and_each_part_of_code_its_fence() -> 
     assert all(text.startswith("```python\nprint") and text.endswith("\n```") for text in codes)
 
 
+def test_questions_come_behind_the_chunks_of_their_section_and_stand_for_themselves() -> None:
+    text = f"# Bread\n\n<!-- asked: how long | when -->\n\n{sentences(30)}\n\n# Bees\n\nHoney."
+    bread = [chunk for chunk in chunks(text) if chunk.section_heading == "Bread"]
+    assert [chunk.asked for chunk in bread] == [*[""] * (len(bread) - 2), "how long", "when"]
+    assert len(bread) > 3
+    assert len({chunk.section for chunk in bread}) == 1
+    assert chunks(text)[-1].section != bread[0].section
+    assert [chunk.ordinal for chunk in chunks(text)] == list(range(len(bread) + 1))
+    assert [embedded_text(chunk) for chunk in bread[-2:]] == ["Bread\nhow long", "Bread\nwhen"]
+    assert len({chunk.content_hash for chunk in bread}) == len(bread)
+
+
+def test_questions_of_a_section_without_text_are_none() -> None:
+    assert chunks("# Bread\n\n<!-- asked: how long -->\n\n## Dough\n\nFlour.")[0].section_heading == "Bread › Dough"
+    assert [chunk.asked for chunk in chunks("# Bread\n\n<!-- asked: how long -->\n\n## Dough\n\nFlour.")] == [""]
+
+
 def test_a_word_without_an_end_is_cut() -> None:
     parts = chunks("# Data\n\n" + "x" * 20_000)
     assert sum(part.text.count("x") for part in parts) >= 20_000

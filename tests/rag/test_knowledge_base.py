@@ -44,6 +44,16 @@ async def test_a_question_finds_its_passage_in_every_mode(settings: Settings, do
     assert {"embed", "search", "total"} <= found.timings.keys()
 
 
+async def test_a_passage_is_found_by_a_question_that_its_author_named(settings: Settings, documents: Path) -> None:
+    (documents / "moon.md").write_text("# Tides\n\n<!-- asked: why does the sea rise -->\n\nThe moon.")
+    async with await KnowledgeBase.open(settings) as base:
+        await base.ingest([documents])
+        found = await base.retrieve("Why does the sea rise?", top_k=10)
+    assert found.passages[0].text == "The moon."
+    assert len({passage.chunk_id for passage in found.passages}) == len(found.passages)
+    assert "asked" not in " ".join(passage.text for passage in found.passages)
+
+
 async def test_passages_come_best_first_and_no_more_than_asked_for(settings: Settings, documents: Path) -> None:
     async with await KnowledgeBase.open(settings) as base:
         await base.ingest([documents])

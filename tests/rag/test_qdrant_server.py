@@ -32,10 +32,11 @@ def on_server(server: QdrantServer, make_settings: MakeSettings) -> Settings:
 async def test_a_server_finds_what_the_embedded_store_finds(
     on_server: Settings, settings: Settings, documents: Path, mode: Mode
 ) -> None:
+    (documents / "moon.md").write_text("# Tides\n\n<!-- asked: why does the sea rise | ebb and flood -->\n\nThe moon.")
     async with await KnowledgeBase.open(on_server) as remote, await KnowledgeBase.open(settings) as embedded:
         await remote.ingest([documents])
         await embedded.ingest([documents])
-        for question in QUESTIONS:
+        for question in (*QUESTIONS, "Why is the sea rising?"):
             there = await remote.retrieve(question, mode=mode, threshold=0)
             here = await embedded.retrieve(question, mode=mode, threshold=0)
             assert [each.chunk_id for each in there.passages] == [each.chunk_id for each in here.passages]

@@ -11,19 +11,20 @@ from chat_service.rag.collection import EmbeddedChunk
 from chat_service.rag.embedders import OfflineEmbedder
 from chat_service.rag.markdown import markdown_sections
 from chat_service.rag.memory_index import MemoryIndex
+from chat_service.rag.passages import Mode
 from chat_service.rag.ranking import ranked, signals_of
 from chat_service.rag.records import packed, unpacked
-from chat_service.rag.terms import document_weights, question_terms, terms_of
+from chat_service.rag.terms import UNKNOWN, document_weights, question_terms, terms_of
 
-CALIBRATION = Calibration(similarity=10.0, evidence=5.0, constant=-6.0, usual=0.4)
-
-
-def chunk(name: str) -> DocumentChunk:
-    return DocumentChunk(name, "a.md", "docs", "", name, "a.md", name, 0)
+CALIBRATION = Calibration(similarity=10.0, evidence=5.0, unknown=-1.0, constant=-6.0, usual=0.4)
 
 
-def candidate(name: str, cosine: float, weight: float) -> Candidate:
-    return Candidate(chunk(name), cosine, weight)
+def chunk(name: str, asked: str = "") -> DocumentChunk:
+    return DocumentChunk(name, "a.md", "docs", "", name, "a.md", name, 0, f"section of {name}", asked)
+
+
+def candidate(name: str, cosine: float, weight: float, asked: str = "") -> Candidate:
+    return Candidate(chunk(name, asked), cosine, weight)
 
 
 def test_identifiers_are_found_whole_and_by_their_parts_and_words_by_their_stem() -> None:
@@ -50,7 +51,7 @@ def test_packed_weights_come_back() -> None:
 
 def test_the_order_is_that_of_the_scores_in_each_mode() -> None:
     near, heavy, both = candidate("near", 0.8, 0.0), candidate("heavy", 0.1, 1.8), candidate("both", 0.6, 1.2)
-    found = Candidates((near, both), (heavy, both), {1: 1.0})
+    found = Candidates((near, both), (heavy, both), (), {1: 1.0})
     order = {
         mode: [each.candidate.chunk.chunk_id for each in ranked(found, mode)] for mode in ("dense", "sparse", "hybrid")
     }
@@ -58,13 +59,36 @@ def test_the_order_is_that_of_the_scores_in_each_mode() -> None:
     assert all(0 <= each.similarity <= 1 for each in ranked(found, "hybrid"))
 
 
+@pytest.mark.parametrize("mode", ["dense", "sparse", "hybrid"])
+def test_a_question_that_a_section_answers_lifts_its_chunks_and_is_not_shown_itself(mode: Mode) -> None:
+    asked, lifted, other = (
+        candidate("a", 0.9, 2.0, "how long"),
+        candidate("a", 0.3, 0.6),
+        candidate("b", 0.4, 0.8),
+    )
+    alone = ranked(Candidates((other, lifted), (other, lifted), (), {1: 1.0}), mode)
+    together = ranked(Candidates((asked, other), (asked, other), (lifted,), {1: 1.0}), mode)
+    assert [each.candidate.chunk.chunk_id for each in alone] == ["b", "a"]
+    assert [each.candidate.chunk for each in together] == [lifted.chunk, other.chunk]
+    assert together[0].similarity > alone[1].similarity
+
+
+def test_a_question_never_lowers_a_chunk() -> None:
+    best, asked = candidate("a", 0.9, 2.0), candidate("a", 0.1, 0.1, "something else")
+    scores = [
+        ranked(Candidates((best,), (), beside, {1: 1.0}), "hybrid")[0].similarity for beside in ((), (asked, best))
+    ]
+    assert scores[0] == scores[1]
+
+
 def test_support_grows_with_each_signal_and_is_none_without_passages() -> None:
-    def support(cosine: float, weight: float) -> float:
-        found = Candidates((candidate("a", cosine, weight),), (), {1: 1.0})
+    def support(cosine: float, weight: float, rarity: float = 0.9) -> float:
+        found = Candidates((candidate("a", cosine, weight),), (), (), {1: rarity})
         return signals_of(ranked(found, "hybrid"), found, "hybrid", CALIBRATION)["support"]
 
     assert support(0.1, 0.0) < support(0.5, 0.0) < support(0.5, 1.0) < support(0.9, 2.0)
-    assert signals_of([], Candidates((), (), {}), "hybrid", CALIBRATION)["support"] == 0
+    assert support(0.5, 1.0, UNKNOWN) < support(0.5, 1.0, 0.99)
+    assert signals_of([], Candidates((), (), (), {}), "hybrid", CALIBRATION)["support"] == 0
 
 
 def test_the_index_in_memory_scores_as_qdrant_does() -> None:

@@ -41,6 +41,14 @@ def test_front_matter_gives_the_title_and_comments_are_not_shown() -> None:
     assert shown(section) == "Text."
 
 
+def test_a_comment_of_markdown_may_hold_questions_that_its_section_answers() -> None:
+    first, second = read(
+        "markdown", "# One\n\n<!-- asked: what is\nit | why -->\n\nText.\n\n# Two\n\nMore.\n\n<!-- asked: when| -->"
+    )
+    assert (first.asked, second.asked) == (["what is it", "why"], ["when"])
+    assert (shown(first), shown(second)) == ("Text.", "More.")
+
+
 def test_html_is_what_a_reader_sees() -> None:
     sections = read(
         "html",

@@ -50,11 +50,13 @@ class Candidates:
     Attributes:
         by_vector: The nearest first.
         by_words: The heaviest first; each shares a word with the question.
+        beside: Where a question that a section answers is among those, the chunks of that section, in any order.
         rarity: How much each term of the question says.
     """
 
     by_vector: tuple[Candidate, ...]
     by_words: tuple[Candidate, ...]
+    beside: tuple[Candidate, ...]
     rarity: dict[int, float]
 
 

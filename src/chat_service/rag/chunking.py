@@ -40,7 +40,8 @@ class DocumentChunk:
         link: The file and the anchor of the section, relative to where the documents are published.
         content_hash: Of all that is embedded.
         ordinal: Its place in the file, from 0.
-        asked: A question that its section answers: then it is found by that instead of by its text.
+        section: The same for all chunks of a section.
+        asked: A question that its section answers: then it is not shown itself, but lifts the chunks of that section.
     """
 
     chunk_id: str
@@ -51,11 +52,12 @@ class DocumentChunk:
     link: str
     content_hash: str
     ordinal: int
+    section: str
     asked: str = ""
 
 
 def chunked(sections: Iterable[Section], source_file: str, module_name: str) -> Iterator[DocumentChunk]:
-    """Take a document apart. Behind the chunks of a section comes its first one again for each question it answers.
+    """Take a document apart. Behind the chunks of a section come the questions that it answers.
 
     Args:
         sections: In the order of the document.
@@ -64,7 +66,8 @@ def chunked(sections: Iterable[Section], source_file: str, module_name: str) -> 
     """
     seen: Counter[str] = Counter()
     ordinal = 0
-    for section in sections:
+    for number, section in enumerate(sections):
+        name = _digest(f"{source_file}\0{number}")[:16]
         heading = _BETWEEN_HEADINGS.join(section.headings)
         link = f"{source_file}#{section.anchor}" if section.anchor else source_file
         first: DocumentChunk | None = None
@@ -80,6 +83,7 @@ def chunked(sections: Iterable[Section], source_file: str, module_name: str) -> 
                 link,
                 _digest(f"{heading}\0{text}"),
                 ordinal,
+                name,
             )
             yield chunk
             first = first or chunk
@@ -92,9 +96,7 @@ def chunked(sections: Iterable[Section], source_file: str, module_name: str) -> 
 
 def embedded_text(chunk: DocumentChunk) -> str:
     """What stands for a chunk when it is compared with a question: its headings and its words, no addresses."""
-    if chunk.asked:
-        return chunk.asked
-    return "\n".join([chunk.section_heading, _LINK.sub(r"\1", chunk.text)])
+    return "\n".join([chunk.section_heading, chunk.asked or _LINK.sub(r"\1", chunk.text)])
 
 
 def _digest(text: str) -> str:

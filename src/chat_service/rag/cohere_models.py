@@ -33,7 +33,7 @@ _HURRIED: RequestOptions = {"max_retries": 1, "timeout": 10}
 class CohereEmbedder:
     """One of Cohere's models for embeddings."""
 
-    calibration = Calibration(similarity=25.0, evidence=0.0, constant=-7.0, usual=0.5)
+    calibration = Calibration(similarity=25.0, evidence=0.0, unknown=0.0, constant=-7.0, usual=0.5)
     """By hand: its cosines are about 0.3 for what has nothing to do with a question, and 0.5 and more for answers."""
 
     def __init__(self, settings: RetrievalSettings) -> None:

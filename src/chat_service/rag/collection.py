@@ -28,7 +28,13 @@ from .terms import Weights
 __all__ = ["Collection", "EmbeddedChunk"]
 
 _PAGE = 256
-_INDEXED = {"kind": "keyword", "source_file": "keyword", "module_name": "keyword", "live": "bool"}
+_INDEXED = {
+    "kind": "keyword",
+    "source_file": "keyword",
+    "module_name": "keyword",
+    "section": "keyword",
+    "live": "bool",
+}
 
 
 @dataclass(frozen=True, slots=True)

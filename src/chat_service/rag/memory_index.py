@@ -116,6 +116,11 @@ class _View:
             order
         ]
         self._weights = _joined([file.weights for file in files], np.float32)[order]
+        chunks_of: dict[str, list[int]] = {}
+        for place, chunk in enumerate(self.chunks):
+            if not chunk.asked:
+                chunks_of.setdefault(chunk.section, []).append(place)
+        self._sections = [chunks_of[chunk.section] for chunk in self.chunks]
         self._modules = _numbered([chunk.module_name for chunk in self.chunks])
         self._sources = _numbered([chunk.source_file for chunk in self.chunks])
 
@@ -131,11 +136,13 @@ class _View:
         cosines = self._cosines(question.vector)
         near = _best(cosines, chosen, limit) if question.vector is not None else []
         heavy = [place for place in _best(by_words, chosen, limit) if by_words[place] > 0]
+        beside = {place for each in (*near, *heavy) if self.chunks[each].asked for place in self._sections[each]}
         made = {
             place: Candidate(self.chunks[place], float(cosines[place]), float(by_words[place]))
-            for place in {*near, *heavy}
+            for place in {*near, *heavy, *beside}
         }
-        return Candidates(tuple(made[place] for place in near), tuple(made[place] for place in heavy), rarities)
+        near_ones, heavy_ones, others = (tuple(made[place] for place in places) for places in (near, heavy, beside))
+        return Candidates(near_ones, heavy_ones, others, rarities)
 
     def _cosines(self, vector: Vectors | None) -> Vectors:
         if vector is None or not self.chunks:

@@ -8,15 +8,18 @@ its limit). That there is an answer is judged by signals of the best passages to
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from .calibration import Calibration
 from .candidates import Candidate, Candidates
 from .passages import Mode
-from .terms import FULL_WEIGHT
+from .terms import FULL_WEIGHT, UNKNOWN
 
 __all__ = ["Ranked", "ranked", "signals_of"]
+
+_ASKED = 0.7
+"""How much the likeness to a question that a section answers counts, beside that to its text."""
 
 _LOOKED_AT = 5
 """Passages by which it is judged whether there is an answer."""
@@ -36,21 +39,30 @@ class Ranked:
 
 
 def ranked(found: Candidates, mode: Mode) -> list[Ranked]:
-    """All candidates, the best first; a chunk that was found in several ways once, as what it was found by best.
+    """All chunks among the candidates, the best first. A question that a section answers lifts the section's chunks.
 
     Args:
         found: By vector and by words.
         mode: Which of them count.
     """
     by_mode = {"dense": found.by_vector, "sparse": found.by_words}
-    candidates = {
-        (each.chunk.chunk_id, each.chunk.asked): each for each in by_mode.get(mode, (*found.by_vector, *found.by_words))
+    candidates = (*by_mode.get(mode, (*found.by_vector, *found.by_words)), *found.beside)
+    scored = {
+        (each.chunk.chunk_id, each.chunk.asked): Ranked(each, _similarity(each, found, mode)) for each in candidates
     }
-    scored = [Ranked(each, _similarity(each, found, mode)) for each in candidates.values()]
-    by_chunk: dict[str, Ranked] = {}
-    for each in sorted(scored, key=lambda each: -each.similarity):
-        by_chunk.setdefault(each.candidate.chunk.chunk_id, each)
-    return list(by_chunk.values())
+    asked: dict[str, float] = {}
+    for each in scored.values():
+        if each.candidate.chunk.asked:
+            asked[each.candidate.chunk.section] = max(each.similarity, asked.get(each.candidate.chunk.section, 0.0))
+    lifted = (_lifted(each, asked) for each in scored.values() if not each.candidate.chunk.asked)
+    return sorted(lifted, key=lambda each: -each.similarity)
+
+
+def _lifted(chunk: Ranked, asked: Mapping[str, float]) -> Ranked:
+    """A chunk with the best of the questions that its section answers, which never lowers it."""
+    best = asked.get(chunk.candidate.chunk.section, 0.0)
+    together = (chunk.similarity + _ASKED * best) / (1 + _ASKED)
+    return Ranked(chunk.candidate, max(chunk.similarity, together))
 
 
 def _similarity(candidate: Candidate, found: Candidates, mode: Mode) -> float:
@@ -77,17 +89,21 @@ def signals_of(order: Sequence[Ranked], found: Candidates, mode: Mode, calibrati
         calibration: Of the embedder.
 
     Returns:
-        ``similarity``, the best mean of cosine and share of words; ``evidence``, the logarithm of the most that a
-        passage shares with the question; ``support``, one number of both, from 0 to 1.
+        ``similarity``, of the best passage by vector and words; ``evidence``, the logarithm of the most that one of the
+        first shares with the question; ``unknown``, the part of the question's words that no document has; ``support``,
+        one number of them, from 0 to 1.
     """
-    first = [each.candidate for each in order[:_LOOKED_AT]]
-    if not first:
-        return {"similarity": 0.0, "evidence": 0.0, "support": 0.0}
-    near = {each.chunk.chunk_id: _near(each.cosine if mode != "sparse" else calibration.usual) for each in first}
-    similarity = max((near[each.chunk.chunk_id] + _share(each, found)) / 2 for each in first)
-    evidence = math.log1p(max(each.weight for each in first))
+    if not order:
+        return {"similarity": 0.0, "evidence": 0.0, "unknown": 1.0, "support": 0.0}
+    if mode == "sparse":
+        similarity = (calibration.usual + order[0].similarity) / 2
+    else:
+        similarity = ranked(found, "hybrid")[0].similarity
+    evidence = math.log1p(max(each.candidate.weight for each in order[:_LOOKED_AT]))
+    unknown = sum(value == UNKNOWN for value in found.rarity.values()) / max(1, len(found.rarity))
     return {
         "similarity": similarity,
         "evidence": evidence,
-        "support": calibration.support(similarity, evidence),
+        "unknown": unknown,
+        "support": calibration.support(similarity, evidence, unknown),
     }

@@ -35,13 +35,16 @@ class ServerSearch:
         with told():
             about = self._about()
             if about is None:
-                return Candidates((), (), {})
+                return Candidates((), (), (), {})
             near, heavy = self._asked(question, limit)
+            beside = self._store.of_sections(
+                {(point.payload or {})["section"] for point in (*near, *heavy) if _asks(point)}
+            )
         rarities = {term: rarity(about.terms.get(str(term), 0), about.documents) for term in question.terms}
-        made = {str(point.id): _candidate(point, question, rarities) for point in (*near, *heavy)}
-        return Candidates(
-            tuple(made[str(point.id)] for point in near), tuple(made[str(point.id)] for point in heavy), rarities
+        near_ones, heavy_ones, others = (
+            tuple(_candidate(point, question, rarities) for point in points) for points in (near, heavy, beside)
         )
+        return Candidates(near_ones, heavy_ones, others, rarities)
 
     def forget(self) -> None:
         """Ask anew what is in the collection that counts, because that has changed."""
@@ -88,7 +91,11 @@ def _filter(question: Question) -> models.Filter:
     )
 
 
-def _candidate(point: models.ScoredPoint, question: Question, rarities: dict[int, float]) -> Candidate:
+def _asks(point: models.ScoredPoint) -> bool:
+    return bool((point.payload or {})["asked"])
+
+
+def _candidate(point: models.ScoredPoint | models.Record, question: Question, rarities: dict[int, float]) -> Candidate:
     chunk = chunk_of(point.payload or {})
     weights = document_weights(chunk.section_heading, chunk.asked or chunk.text)
     shared = question.terms & weights.keys()

@@ -33,6 +33,9 @@ __all__ = ["Store"]
 _SECONDS = 10
 """That a server may take for one command."""
 
+_OF_SECTIONS = 1_000
+"""Chunks at most, of all sections that a search is about."""
+
 
 class Store:
     """The two collections of a knowledge base, of which one counts. Blocks."""
@@ -129,6 +132,22 @@ class Store:
     def asked(self, requests: list[models.QueryRequest]) -> list[list[models.ScoredPoint]]:
         """What the server finds in the collection that counts."""
         return [answer.points for answer in self._client.query_batch_points(self._name, requests)]
+
+    def of_sections(self, sections: set[str]) -> list[models.Record]:
+        """The chunks of these sections that count, without the questions that they answer."""
+        if not sections:
+            return []
+        wanted = models.Filter(
+            must=[
+                models.FieldCondition(key="live", match=models.MatchValue(value=True)),
+                models.FieldCondition(key="section", match=models.MatchAny(any=sorted(sections))),
+                models.FieldCondition(key="asked", match=models.MatchValue(value="")),
+            ]
+        )
+        points, _ = self._client.scroll(
+            self._name, wanted, limit=_OF_SECTIONS, with_payload=True, with_vectors=["dense"]
+        )
+        return points
 
     def _collection(self, name: str) -> Collection:
         return Collection(self._client, name, is_remote=self.is_remote)

@@ -17,7 +17,7 @@ from zlib import crc32
 
 import snowballstemmer  # type: ignore[import-untyped]
 
-__all__ = ["FULL_WEIGHT", "Weights", "document_weights", "question_terms", "rarity", "terms_of"]
+__all__ = ["FULL_WEIGHT", "UNKNOWN", "Weights", "document_weights", "question_terms", "rarity", "terms_of"]
 
 Weights = dict[int, float]
 """Of terms, by number."""
@@ -26,6 +26,8 @@ _SATURATION = 1.2  # k1
 _LENGTH = 0.75  # b
 FULL_WEIGHT = _SATURATION + 1
 """That no term of a document reaches."""
+UNKNOWN = 1.0
+"""The rarity of a term that no document holds."""
 _AVERAGE = 150.0  # terms of a chunk; fixed, so that a chunk's weights do not depend on the others
 _FEWEST = 500  # chunks from which on their number counts
 _HEADING = 3  # times that a word of a heading counts
