@@ -32,7 +32,13 @@ class Server:
 
     def __init__(self, name: str, program: str, folder: Path, database: str | None, **settings: str) -> None:
         inherited = {key: os.environ[key] for key in ("PATH", "HOME", "MONGOD_BINARY", "TMPDIR") if key in os.environ}
-        environment = {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "PORT": "0", "DEMO_DELAY": "0", **settings}
+        environment = {
+            "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}",
+            "PORT": "0",
+            "DEMO_DELAY": "0",
+            "RETRIEVAL": "off",
+            **settings,
+        }
         self.name, self.keeps = name, database is not None
         self._database_port = urlsplit(database).port if database else None
         folder.mkdir()
