@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 from pymongo.collection import Collection
+from strands import Agent
 
 from mongodb_session_manager import MongoDBSessionManagerFactory
 from tests.commands import Commands
+from tests.models import ScriptedModel
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 MANY = 2000
@@ -261,3 +263,34 @@ def test_all_of_nobody_cannot_be_deleted(factory: MongoDBSessionManagerFactory) 
     with pytest.raises(ValueError, match="owner must be a string, not NoneType"):
         factory.sessions.delete_owner(nobody)
     assert factory.sessions.get("a") is not None
+
+
+@pytest.mark.parametrize(
+    ("ask", "name"),
+    [
+        (lambda sessions: sessions.get("\ud800"), "session_id holds a lone surrogate"),
+        (lambda sessions: sessions.create("b", owner="\ud800"), "owner holds a lone surrogate"),
+        (lambda sessions: sessions.page(title="\ud800"), "title holds a lone surrogate"),
+        (lambda sessions: sessions.page(updated_after="2020"), "updated_after must be a datetime, not str"),
+        (lambda sessions: sessions.page(metadata="gold"), "metadata must be a mapping, not str"),
+        (lambda sessions: sessions.expire("a", "10"), "seconds must be a number, not str"),
+        (lambda sessions: sessions.expire("a", True), "seconds must be a number, not bool"),
+    ],
+)
+def test_a_wrong_argument_is_told_by_its_name(factory: MongoDBSessionManagerFactory, ask: Any, name: str) -> None:
+    factory.sessions.create("a")
+    with pytest.raises((TypeError, ValueError), match=name):
+        ask(factory.sessions)
+    assert [each.session_id for each in factory.sessions.page().items] == ["a"]
+
+
+def test_whatever_an_agent_is_called_its_messages_are_found(factory: MongoDBSessionManagerFactory) -> None:
+    odd = "\ud800.$a"
+    manager = factory.create_session_manager("a")
+    Agent(model=ScriptedModel("one"), agent_id=odd, session_manager=manager, callback_handler=None)("hello")
+    factory.sessions.redact("a", 0, "\udfff", agent_id=odd)
+
+    assert [each.to_message()["content"] for each in factory.sessions.messages("a", odd)] == [
+        [{"text": "\udfff"}],
+        [{"text": "one"}],
+    ]

@@ -265,6 +265,21 @@ def test_a_client_of_ones_own_is_measured_with_the_listeners(
     assert sum(point.count for point in told.figures()["db.client.operation.duration"]) == 2  # the indexes, the page
 
 
+def test_a_client_that_was_there_before_the_figures_tells_none_of_its_pool(
+    told: Told, mongo_uri: str, collection: Collection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(metrics._internal, "_METER_PROVIDER", None)
+        client = MongoClient[Any](mongo_uri, event_listeners=client_listeners())
+        client.admin.command("ping")
+    factory = MongoDBSessionManagerFactory(client=client, database_name="tests", collection_name=collection.name)
+    factory.sessions.page()
+    client.close()
+
+    assert sum(point.count for point in told.figures()["db.client.operation.duration"]) == 2  # the indexes, the page
+    assert [name for name in told.figures() if name.startswith("db.client.connection")] == []
+
+
 UNCONFIGURED = """
 import sys
 from strands import Agent

@@ -15,7 +15,7 @@ from unittest import mock
 from strands import Agent
 
 from chat_service import __main__ as program
-from chat_service import agent as agents
+from chat_service import agent_maker as agents
 from chat_service import main as application
 from chat_service.turn_records import StoredTurn, TurnChange, TurnRecord
 
@@ -83,6 +83,7 @@ def main() -> int:
     with (
         mock.patch.object(application, "make_factory", return_value=NoSessions()),
         mock.patch.object(application, "make_turn_records", return_value=NoRecords()),
+        mock.patch.object(application, "make_documents"),
         mock.patch.object(application, "with_database", nullcontext),
         mock.patch.object(program, "with_database", nullcontext),
         mock.patch.object(agents, "Agent", unmanaged),

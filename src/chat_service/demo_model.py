@@ -22,6 +22,7 @@ from strands.types.tools import ToolSpec
 
 from .quoting import best_of
 from .rag.evidence import EVIDENCE, Evidence
+from .small_talk import is_small_talk, straight, sum_asked, time_asked
 
 __all__ = ["DemoModel"]
 
@@ -34,13 +35,9 @@ _SELECTED = re.compile(r'<[^>]* kind="selected by the user">\n(.*)\n</[^>]*>', r
 _MOST_QUOTES = 3
 _NEARLY = 0.8  # of the best score, below which a passage is not quoted
 _HIGHEST = 1000
-_GREETING = re.compile(r"(hello|hi|hey|good (morning|evening|day))\b", re.I)
-_IDENTITY = re.compile(
-    r"\b(who|what) are you\b|\bare you (an?|the)\b|\blanguage model\b|\bllm\b|\bwhat can you do\b", re.I
-)
-_TIME = re.compile(r"\bclock\b|\bwhat time\b|\bthe time\b|\bwhat day is it\b|\btoday's date\b", re.I)
+_GREETING = re.compile(r"(hello|hi|hey|greetings|good (morning|afternoon|evening|day))\b", re.I)
+_IDENTITY = re.compile(r"\b(who|what) are you\b|\bare you\b(?<!how are you)|\bwhat can you do\b|\byour name\b", re.I)
 _COUNT = re.compile(r"\bcount (?:from (?:1|one) )?(?:up )?to (\d{1,9})\b", re.I)
-_SUM = re.compile(r"[-+(]*\d[\d\s.+\-*/%()]*[-+*/%]+[\d\s.+\-*/%()]*\d\)*")
 _JOINED = re.compile(r"(?:,? (?:and|but)|,) (?=(?:my|i|call me)\b)", re.I)
 _FACT = re.compile(r"\bmy ([a-z][\w' ]{0,40}?) (is|are)( called| named)?+ ([^.!?\n]{1,80})", re.I)
 _CALLED = re.compile(r"\b(?:i am called|call me) ([^.!?,\n]{1,80})", re.I)
@@ -198,9 +195,9 @@ def _searches(messages: Messages) -> set[str]:
 
 
 def _tool_wanted(question: str, tools: set[str]) -> _Call | None:
-    if "calculate" in tools and (found := _SUM.search(question)):
-        return _Call("calculate", {"expression": found[0].strip()})
-    if "current_time" in tools and _TIME.search(question):
+    if "calculate" in tools and (expression := sum_asked(question)):
+        return _Call("calculate", {"expression": expression})
+    if "current_time" in tools and time_asked(question):
         return _Call("current_time", {})
     return None
 
@@ -209,14 +206,16 @@ def _recalled(question: str, earlier: Sequence[str]) -> str | None:
     """An answer about the conversation itself, from the messages of the user before this one."""
     if asked := _SAID_ASKED.search(question):
         return _said(asked[1], earlier)
-    question = _straight(question)
+    question = straight(question)
     facts = {matter: told for text in earlier for matter, told in _facts(text)}
     if _MEMORY_ASKED.search(question):
         known = "; ".join(facts.values())
         return f"In this session you told me: {known}." if known else "You have told me nothing about yourself yet."
     if asked := _FACT_ASKED.search(question):
         matter = _matter(asked[1], called=bool(asked[2]))
-        return _sentence(facts[matter]) if matter in facts else f"You have not told me your {matter} yet."
+        if matter in facts:
+            return _sentence(facts[matter])
+        return f"You have not told me your {matter} yet." if is_small_talk(question) else None
     if asked := _LIKED_ASKED.search(question):
         liked = f"you {asked[1].lower()}"
         known = "; ".join(told for told in facts.values() if told.startswith(f"{liked} "))
@@ -244,7 +243,7 @@ def _noted(question: str) -> str | None:
 
 def _facts(text: str) -> Iterator[tuple[str, str]]:
     """What a message tells, as (matter, what of it): its sentences, less those that ask."""
-    parts = _JOINED.sub(". ", _straight(text))
+    parts = _JOINED.sub(". ", straight(text))
     told = " ".join(sentence for sentence in re.findall(r"[^.!?]+[.!?]*", parts) if not sentence.endswith("?"))
     for thing, verb, called, value in _FACT.findall(told):
         said = f"{thing} {verb}{called}".lower()
@@ -269,17 +268,14 @@ def _sentence(told: str) -> str:
     return f"{told[0].upper()}{told[1:]}."
 
 
-def _straight(text: str) -> str:
-    """A text with the apostrophes that keyboards have."""
-    return text.replace("’", "'")
-
-
 def _introduced(question: str) -> str | None:
+    if not is_small_talk(question):
+        return None
     if _IDENTITY.search(question):
         return _ABOUT
-    if _GREETING.match(question) and len(question.split()) <= 4:
+    if _GREETING.match(question):
         return f"Hello! {_ABOUT} Ask me what a session is, or tell me your name."
-    return None
+    return "All right. Ask me what a session is, or tell me your name."
 
 
 def _tool_use(call: _Call) -> Iterator[StreamEvent]:

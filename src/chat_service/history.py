@@ -36,7 +36,7 @@ async def message_views(
     stored = await factory.sessions.aio.messages(session_id, AGENT_ID, limit=limit, offset=offset)
     views = [MessageView.of(message, session_id) for message in stored]
     if rendered:
-        answers = [view for view in views if (view.role, view.kind) == ("assistant", "text")]
+        answers = [view for view in views if view.role == "assistant"]
         for view, html in zip(answers, await rendered.html([view.text for view in answers]), strict=True):
             view.html = html
     return views

@@ -190,7 +190,7 @@ class ChatResponse(BaseModel):
     session_id: str
     message_id: str
     response_time_ms: float
-    chunks: list[Chunk] | None = Field(None, description="What was found for it; null where nothing was searched.")
+    chunks: list[Chunk] | None = Field(None, description="What was found for it; null where no documents are searched.")
     timestamp: datetime
 
 
@@ -251,7 +251,7 @@ class MessageView(BaseModel):
     content: list[dict[str, Any]]
     passages: list[Chunk] = Field(description="What was found for this answer, by the numbers that it cites.")
     created_at: datetime
-    html: str | None = Field(None, description="`text` as safe HTML: of an answer, where that was asked for.")
+    html: str | None = Field(None, description="`text` as safe HTML: of what a model says, where that was asked for.")
     usage: Usage | None = Field(description="Of the model call that made it.")
     latency_ms: float | None = Field(description="What it took, from the message before.")
     time_to_first_token_ms: float | None = Field(description="From the question to the first word of the answer.")

@@ -26,7 +26,7 @@ def best_of(text: str, question: str) -> str:
     if not sentences:
         return ""
     asked = _words(question)
-    scores = [len(asked & _words(sentence)) for sentence in sentences]
+    scores = [len(asked & _words(sentence)) * (1.0 if _is_whole(sentence) else 0.5) for sentence in sentences]
     first = scores.index(max(scores))
     quote = sentences[first]
     for following in sentences[first + 1 :]:
@@ -41,6 +41,11 @@ def _sentences(text: str) -> Iterator[str]:
         lines = [line.strip() for line in paragraph.strip().splitlines()]
         prose = " ".join(line for line in lines if line and not line.startswith(_SKIPPED))
         yield from (said for said in _SENTENCE.split(_unmarked(prose)) if said)
+
+
+def _is_whole(sentence: str) -> bool:
+    """Whether it says something by itself: it neither begins in the middle nor leads to what comes after it."""
+    return not sentence[0].islower() and not sentence.endswith(":")
 
 
 def _unmarked(text: str) -> str:

@@ -25,6 +25,7 @@ from pymongo import ReadPreference
 from pymongo.errors import BulkWriteError, WriteConcernError
 
 from .codec import encode, size
+from .documents import addresses
 from .errors import SessionError
 from .large_values import put_back, take_out
 from .mongodb_collection import Sessions, in_time, prepare_archive
@@ -74,6 +75,15 @@ class Made:
 
     ids: list[ObjectId] = field(default_factory=list)
     values: dict[str, list[ObjectId]] = field(default_factory=dict)
+
+
+class _Place(NamedTuple):
+    """Where an archived message lies, when it was changed last, and which sessions use that bucket."""
+
+    bucket: ObjectId
+    at: int
+    stamp: Any
+    session_ids: list[str]
 
 
 class _Cut(NamedTuple):
@@ -378,11 +388,11 @@ class Archive:
             for bucket in buckets
         ]
 
-    def stamps(self, session_id: str, address: str, positions: Sequence[int]) -> dict[int, Any]:
+    def stamps(self, session_id: str, address: str, positions: Sequence[int]) -> dict[int, _Place]:
         """Where archived messages lie, and when they were changed last. To be read before the turn is taken."""
         found = self._sessions.find_one({"_id": session_id}, buckets_of(address, positions))
         references = found["references"] if found else []
-        stamps = {}
+        stamps: dict[int, _Place] = {}
         for position in positions:
             reference = next((each for each in references if each["first"] <= position <= each["last"]), None)
             if reference is None:
@@ -391,15 +401,32 @@ class Archive:
             index = position - reference["first"]
             bucket = self.collection.find_one({"_id": reference["id"]}, {"messages": {"$slice": [index, 1]}})
             if bucket is not None:
-                stamps[position] = (reference["id"], index, bucket["messages"][0].get("updated_at"))
+                stamp = bucket["messages"][0].get("updated_at")
+                stamps[position] = _Place(reference["id"], index, stamp, bucket["session_ids"])
         return stamps
 
-    def rewrite(self, changes: Mapping[int, Mapping[str, Any]], stamps: Mapping[int, Any]) -> bool:
+    def lend_originals(self, session_id: str, commit: Commit, stamps: Mapping[int, _Place]) -> None:
+        """Let the other sessions whose archived messages change with this one's keep what those said, too."""
+        for position, kept in commit.originals.items():
+            if position not in stamps:
+                continue
+            lies = stamps[position]
+            others = [each for each in lies.session_ids if each != session_id]
+            lists_it = {"$elemMatch": {"id": lies.bucket, "last": {"$gte": position}}}
+            for place in addresses("agents", commit.agent_id) if others else ():
+                theirs = {"_id": {"$in": others}, f"{place}.archive": lists_it}
+                found = [each["_id"] for each in self._sessions.find(theirs, {"_id": 1})]
+                if found and self.share(dict.fromkeys(listed([kept]), 0), found):
+                    entry = {"position": position, **kept}
+                    theirs["_id"] = {"$in": found}
+                    self._sessions.update_many(theirs, {"$push": {f"{place}.originals": entry}})
+
+    def rewrite(self, changes: Mapping[int, Mapping[str, Any]], stamps: Mapping[int, _Place]) -> bool:
         """Change archived messages where they lie, for all sessions that list them, unless somebody else did."""
         for position, fields in changes.items():
             if position not in stamps:
                 return False
-            id_, index, stamp = stamps[position]
+            id_, index, stamp, _ = stamps[position]
             condition = {"_id": id_, f"messages.{index}.updated_at": stamp}
             # Whoever shares the bucket at this moment learns by the count that it is not what he has read.
             update = {**message_update(f"messages.{index}", fields), "$inc": {"rewritten": 1}}

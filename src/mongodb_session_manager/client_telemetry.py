@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from pymongo import monitoring
 
-from .telemetry import Attributes, add, count_command, is_configured, record, shift
+from .telemetry import Attributes, add, count_command, is_configured, is_measured, record, shift
 
 __all__ = ["client_listeners", "server_attributes"]
 
@@ -25,9 +25,11 @@ def client_listeners() -> list[Any]:
     ``MongoClient(…, event_listeners=client_listeners())``.
 
     Returns:
-        None at all while OpenTelemetry is not configured: a client that is made then is not listened to.
+        None at all while OpenTelemetry is not configured: a client that is made then is not listened to. Of the pool
+        nothing without a provider of metrics: one that begins in the middle would count connections below 0.
     """
-    return [_Commands(), _Pools()] if is_configured() else []
+    commands: list[Any] = [_Commands()] if is_configured() else []
+    return [*commands, _Pools()] if is_measured() else commands
 
 
 def server_attributes(address: _Address | None) -> dict[str, str | int]:

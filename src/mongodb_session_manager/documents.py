@@ -50,6 +50,8 @@ __all__ = [
 MOST_PROMPT_CHANGES = 50
 """In ``prompt_lineage``; the oldest go first."""
 
+_CONFIGURED = ("model", "system_prompt", "prompt_metadata")
+
 SCHEMA_VERSION = 1
 
 _EMPTY_KEY = "%"
@@ -179,7 +181,12 @@ def prompt_change(config: Mapping[str, Any], source: str, changed_by: str | None
         config: Changed fields of ``agent_data`` as stored, others among them.
         source: ``"turn"``, or ``"config"`` where somebody changed it beside the turns.
         changed_by: Who that was.
+
+    Raises:
+        ValueError: Somebody would change another field beside the turns.
     """
+    if source == "config" and (others := config.keys() - _CONFIGURED):
+        raise ValueError(f"{sorted(others)} cannot be set by hand, only {', '.join(_CONFIGURED)}")
     changed = {name: config[name] for name in ("model", "prompt_metadata") if name in config}
     if "system_prompt" in config:
         # To tell one from another; the text itself is stored once, as it is now.
@@ -191,13 +198,17 @@ def prompt_change(config: Mapping[str, Any], source: str, changed_by: str | None
 
 
 def prompt_lineage(data: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The entries of :func:`prompt_change` that an agent has, oldest first.
+    """The entries of :func:`prompt_change` that an agent has, oldest first; what else lies there is left out.
 
     Args:
         data: ``agent_data`` as stored.
     """
-    entries = data.get("prompt_lineage") or ()
-    return [{**decode(entry), "changed_at": aware(entry["changed_at"])} for entry in entries]
+    entries = data.get("prompt_lineage")
+    return [
+        {**decode(entry), "changed_at": aware(entry["changed_at"])}
+        for entry in (entries if isinstance(entries, list) else ())
+        if isinstance(entry, Mapping) and isinstance(entry.get("changed_at"), datetime)
+    ]
 
 
 def agent_data(agent: SessionAgent) -> dict[str, Any]:

@@ -238,16 +238,20 @@ class MongoDBSessionStore:
         held = replace(commit, changes=stored, originals=originals, holds=True, revision=revision)
         condition = commit_filter(session_id, held, turn_timeout)
         self._apply(session_id, held, condition, commit_update(session_id, held), turn_timeout, commit.revision)
+        made.ids.clear()  # what is listed now stays, whatever comes
         with in_time(self.collection):
-            if archived and not self.archive.rewrite(archived, stamps):
-                self._applied(session_id, commit, set(), turn_timeout, None)
-                raise _conflict(session_id, commit)
-            self.archive.discard(session_id, there)
+            self.archive.lend_originals(session_id, held, stamps)
+            followed = not archived or self.archive.rewrite(archived, stamps)
+            if followed:
+                self.archive.discard(session_id, there)
         if not commit.holds:
             release = replace(
                 held, expected=held.revision, revision=commit.revision, holds=False, changes={}, originals={}
             )
             self._append(session_id, release, turn_timeout, made)
+        if not followed:
+            self._applied(session_id, commit, set(), turn_timeout, None)
+            raise _conflict(session_id, commit)
         grown = sum(map(size, stored.values()))
         return Committed(at=replace(tail, bytes=tail.bytes + grown, document_bytes=tail.document_bytes + grown))
 

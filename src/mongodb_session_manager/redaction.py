@@ -79,16 +79,14 @@ def redact_message(
         ValueError: There is no message at that position.
     """
     original = _at(store, session_id, agent_id, position)
-    said = original.messages[0] if keeps_originals else None
-    _replace(store, session_id, agent_id, original, replacement, turn_timeout, _first_unredacted(said))
+    _replace(store, session_id, agent_id, original, replacement, turn_timeout, keeps_originals)
     redacted, busy = [session_id], None
     for fork_id in forks_of(original):
         try:
             copy = _at(store, fork_id, agent_id, position)
             # Cut there since, it has gone on in another way.
             if copy.messages[0].get("created_at") == original.messages[0].get("created_at"):
-                kept = _first_unredacted(copy.messages[0], said) if keeps_originals else None
-                _replace(store, fork_id, agent_id, copy, replacement, turn_timeout, kept)
+                _replace(store, fork_id, agent_id, copy, replacement, turn_timeout, keeps_originals)
                 redacted.append(fork_id)
         except SessionBusyError as error:
             busy = error
@@ -113,11 +111,6 @@ def _at(store: SessionStore, session_id: str, agent_id: str, position: int) -> L
     return agent
 
 
-def _first_unredacted(*stored: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """The one that still says what was said: an archived message may be changed already, for all who share it."""
-    return next((each for each in stored if each is not None and each.get("redact_message") is None), None)
-
-
 def _replace(
     store: SessionStore,
     session_id: str,
@@ -125,11 +118,14 @@ def _replace(
     agent: LoadedAgent,
     replacement: str,
     turn_timeout: float,
-    original: Mapping[str, Any] | None,
+    keeps_originals: bool,
 ) -> None:
-    fields = redaction(agent.messages[0], replacement)
-    kept = {} if original is None else {"message": original["message"], "redacted_at": fields["updated_at"]}
-    originals = {agent.first: kept} if kept else {}
+    stored = agent.messages[0]
+    fields = redaction(stored, replacement)
+    originals = {}
+    # What was redacted is no original: an archived message may be so already, for all who share it.
+    if keeps_originals and stored.get("redact_message") is None:
+        originals[agent.first] = {"message": stored["message"], "redacted_at": fields["updated_at"]}
     store.commit(session_id, change_of(agent_id, agent, {agent.first: fields}, originals), turn_timeout)
 
 

@@ -580,4 +580,9 @@ class SessionCatalogue(Protocol):
     def update_agent_config(
         self, session_id: str, agent_id: str, config: Mapping[str, Any], *, changed_by: str | None = None
     ) -> None:
-        """Set ``model``, ``system_prompt`` or ``prompt_metadata``; an unknown agent raises ``SessionNotFoundError``."""
+        """Set ``model``, ``system_prompt`` or ``prompt_metadata``.
+
+        Raises:
+            SessionNotFoundError: There is no such session or agent.
+            ValueError: It is another field.
+        """

@@ -27,6 +27,7 @@ __all__ = [
     "add",
     "count_command",
     "is_configured",
+    "is_measured",
     "operation",
     "record",
     "shift",
@@ -112,10 +113,11 @@ def _is_real(provider: object) -> bool:
 
 def is_configured() -> bool:
     """Whether the process has a provider of traces or of metrics."""
-    return _is_real(trace.get_tracer_provider()) or _is_measured()
+    return _is_real(trace.get_tracer_provider()) or is_measured()
 
 
-def _is_measured() -> bool:
+def is_measured() -> bool:
+    """Whether the process has a provider of metrics."""
     return _is_real(metrics.get_meter_provider())
 
 
@@ -127,7 +129,7 @@ def record(name: str, seconds: float, attributes: Attributes | None = None) -> N
         seconds: How long.
         attributes: Of few values.
     """
-    if _is_measured():
+    if is_measured():
         _instruments(metrics.get_meter_provider()).histograms[name].record(seconds, attributes)
 
 
@@ -139,7 +141,7 @@ def add(name: str, amount: int = 1, attributes: Attributes | None = None) -> Non
         amount: How much; nothing is noted of 0.
         attributes: Of few values.
     """
-    if amount and _is_measured():
+    if amount and is_measured():
         _instruments(metrics.get_meter_provider()).counters[name].add(amount, attributes)
 
 
@@ -151,7 +153,7 @@ def shift(name: str, amount: int, attributes: Attributes) -> None:
         amount: How much more; below 0, less.
         attributes: Of few values.
     """
-    if _is_measured():
+    if is_measured():
         _instruments(metrics.get_meter_provider()).levels[name].add(amount, attributes)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from pymongo import MongoClient
 from strands import Agent
 
 from chat_service.rag.grounding import Grounding
-from chat_service.rag.passages import Passage
+from chat_service.rag.passages import Passage, Retrieved
 from tests.commands import Commands
 from tests.models import Line, ScriptedModel
 
@@ -119,6 +120,27 @@ def test_what_is_no_question_about_documents_is_answered_as_ever(grounded: Servi
     assert grounded.ask(said).json()["response_text"] == answer
 
 
+@pytest.mark.parametrize("said", ["Hello", "What time is it?", "2*3", "My name is Ada", "Thanks!"])
+def test_for_what_is_no_question_about_documents_nothing_is_searched(
+    grounded: Service, library: MemoryRetriever, said: str
+) -> None:
+    before = len(library.calls)
+    events = grounded.events(said)
+    assert not {"retrieval_start", "retrieval_complete"} & {event["event"] for event in events}
+    assert events[-1]["metadata"]["chunks"] == []
+    assert len(library.calls) == before
+    assert all(not message["passages"] for message in grounded.session(events[0]["session_id"])["messages"])
+    assert grounded.events(said, selected_text="Writers take turns.")[0]["event"] == "retrieval_start"
+
+
+def test_a_model_that_is_greeted_is_told_nothing_of_documents(
+    make_service: MakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = scripted(monkeypatch, "Hello.")
+    make_service(MemoryRetriever()).ask("Hi there!")
+    assert "documents" not in str(model.prompts[0])  # type: ignore[attr-defined]
+
+
 def test_an_answer_shows_its_passages_after_a_reload_on_either_store(replicas: Replicas) -> None:
     one, other = (replicas.start(1, retriever=MemoryRetriever())[0] for _ in range(2))
     events = one.events(ASKED)
@@ -199,6 +221,19 @@ def test_selected_text_helps_to_find_passages_and_goes_first(grounded: Service, 
     alone = grounded.ask("What does this mean?", selected_text="Wine.").json()["response_text"]
     assert "You selected: “Wine.”" in alone
     assert "not in these documents" in alone
+
+
+def test_selected_text_that_leads_nowhere_does_not_keep_the_question_from_finding(make_service: MakeService) -> None:
+    class Strict(MemoryRetriever):
+        async def retrieve(self, query: str, **options: Any) -> Retrieved:
+            found = await super().retrieve(query, **options)
+            return replace(found, passages=(), is_supported=False) if "Zyzzyva" in query else found
+
+    library = Strict()
+    complete = make_service(library).events(ASKED, selected_text="Zyzzyva.")[1]
+    assert [call["query"] for call in library.calls] == [f"{ASKED}\nZyzzyva.", ASKED]
+    assert [chunk["chunk_id"] for chunk in complete["chunks"]] == ["c-sessions", "c-turns"]
+    assert complete["timings"] == {"embed": 3.0, "search": 5.0, "total": 8.0}
 
 
 def test_an_answer_cites_nothing_that_was_not_found(make_service: MakeService, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -163,6 +163,24 @@ def test_it_asks_the_clock(agent: Agent, order: str) -> None:
     assert agent.event_loop_metrics.tool_metrics["current_time"].success_count == 1
 
 
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Where is my data stored, and what is the time limit?",
+        "What are my options?",
+        "Hi, what are turns?",
+        "Which language model can I use?",
+        "What changed between 3.11-3.13?",
+    ],
+)
+def test_a_question_about_documents_is_not_taken_for_talk(agent: Agent, question: str) -> None:
+    assert f"“{TURNS.text}” [1]" in answer(agent, question, TURNS)
+
+
+def test_it_answers_a_courtesy(agent: Agent) -> None:
+    assert answer(agent, "Thanks!").startswith("All right.")
+
+
 def test_a_tool_that_fails_is_reported_in_words(agent: Agent) -> None:
     assert "cannot work out" in answer(agent, "calculate 1/0")
 

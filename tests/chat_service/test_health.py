@@ -18,7 +18,9 @@ def test_a_service_that_can_work_is_healthy(service: Service, path: str) -> None
     assert body["timestamp"]
 
 
-@pytest.mark.parametrize("path", ["/livez", "/readyz", "/health", "/api/health", "/", "/chat.html", "/static/app.js"])
+@pytest.mark.parametrize(
+    "path", ["/livez", "/readyz", "/health", "/api/health", "/", "/chat.html", "/static/scripts/app.js"]
+)
 def test_a_monitor_may_ask_for_the_head_alone(service: Service, path: str) -> None:
     whole, head = service.http.get(path), service.http.head(path)
     assert head.status_code == whole.status_code == 200
@@ -57,7 +59,8 @@ def test_the_root_shows_programs_the_state_and_browsers_the_page(service: Servic
     page = service.http.get("/", headers={"Accept": "text/html,*/*"})
     assert page.headers["content-type"].startswith("text/html")
     assert page.text == service.http.get("/chat.html").text
-    assert page.headers["vary"] == state.headers["vary"] == "Accept, Origin"
+    assert state.headers["vary"] == "Accept, Origin"
+    assert page.headers["vary"] == "Accept, Accept-Encoding, Origin"
 
 
 def test_the_page_runs_no_script_but_its_own(service: Service) -> None:
@@ -67,7 +70,7 @@ def test_the_page_runs_no_script_but_its_own(service: Service) -> None:
     assert "unsafe" not in policy
     assert "http" not in policy
     assert response.headers["x-content-type-options"] == "nosniff"
-    for name in ("app.js", "api.js", "view.js", "style.css", "icon.svg"):
+    for name in ("scripts/app.js", "scripts/stream.js", "styles/page.css", "highlight.css", "icon.svg"):
         asset = service.http.get(f"/static/{name}")
         assert asset.status_code == 200
         assert asset.headers["cache-control"] == "no-cache"

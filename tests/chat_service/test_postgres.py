@@ -594,7 +594,7 @@ def test_the_figures_name_no_credentials(factory: PostgresSessionFactory, url: s
 def test_the_service_runs_on_postgresql_and_comes_back_from_a_restart(server: PostgreSQL, url: str) -> None:
     import httpx
 
-    settings = Settings(_env_file=None, session_store="postgres", database_url=url, demo_delay=0)
+    settings = Settings(_env_file=None, session_store="postgres", database_url=url, demo_delay=0, retrieval="off")
     with served(settings) as address, httpx.Client(base_url=address, timeout=20) as http:
         service = Service(http, "none")
         first = service.ask("My name is Ada").json()
@@ -625,7 +625,7 @@ def test_the_service_starts_before_its_database(server: PostgreSQL, url: str) ->
 
     server.stop()
     try:
-        settings = Settings(_env_file=None, session_store="postgres", database_url=url, demo_delay=0)
+        settings = Settings(_env_file=None, session_store="postgres", database_url=url, demo_delay=0, retrieval="off")
         with served(settings) as address, httpx.Client(base_url=address, timeout=20) as http:
             assert http.get("/readyz").status_code == 503
             server.start()

@@ -31,7 +31,7 @@ def make_service(postgresql: str) -> Iterator[MakeService]:
 
         def make(**changes: Any) -> Service:
             url = stack.enter_context(new_database(postgresql))
-            values = {"session_store": "postgres", "database_url": url, "demo_delay": 0, **changes}
+            values = {"session_store": "postgres", "database_url": url, "demo_delay": 0, "retrieval": "off", **changes}
             address = stack.enter_context(served(Settings(_env_file=None, **values)))
             return Service(stack.enter_context(httpx.Client(base_url=address, timeout=20)), url.rpartition("/")[2])
 

@@ -27,6 +27,12 @@ def test_it_begins_with_the_sentence_that_shares_most_words_with_the_question() 
     assert quote.startswith("Writers cannot interleave: one of them is told that the session is busy.")
 
 
+@pytest.mark.parametrize("fragment", ["of a session is cut here.", "A session has:"])
+def test_a_whole_sentence_goes_before_a_fragment(fragment: str) -> None:
+    assert best_of(f"{fragment}\n\nA session is one conversation.", "What is a session?").startswith("A session is one")
+    assert best_of(fragment, "What is a session?") == fragment
+
+
 def test_code_tables_and_headings_are_not_quoted() -> None:
     quote = best_of(PAGE, "python table turns")
     assert not {"|", "```", "#", "interleave(1)"} & {*quote.split()}

@@ -121,7 +121,9 @@ def test_stored_answers_come_as_html_where_that_is_asked_for(service: Service) -
         messages = service.http.get(address, params={"render": "html"}).json()["messages"]
         kinds = {(message["role"], message["kind"], message["html"] is not None) for message in messages}
         assert ("assistant", "text", True) in kinds
-        assert {(role, kind) for role, kind, has_html in kinds if has_html} == {("assistant", "text")}
+        assert {role for role, _, has_html in kinds if has_html} == {"assistant"}
+        (calling,) = (message for message in messages if message["kind"] == "tool_use")
+        assert calling["html"] == "<p>I will use the tool calculate.</p>\n"
     assert json.dumps(messages).count("<p>") >= 2
 
 

@@ -459,6 +459,17 @@ def test_an_agents_set_up_can_be_changed(place: Place) -> None:
             place.sessions.update_agent_config(session_id, agent_id, config)
 
 
+@pytest.mark.parametrize("config", [{"agent_id": "b"}, {"state": {}}, {"model": "m", "$x.y": 1}])
+def test_nothing_else_of_an_agent_can_be_changed_by_hand(place: Place, config: dict[str, Any]) -> None:
+    say(place, "a", data={"agent_id": "default", "model": "one", "state": {"a": 1}})
+    with pytest.raises(ValueError, match="only model, system_prompt, prompt_metadata"):
+        place.sessions.update_agent_config("s", "default", config)
+
+    agent = place.sessions.agent_summary("s", "default")
+    assert agent is not None
+    assert (agent.agent_id, agent.config["model"], agent.state) == ("default", "one", {"a": 1})
+
+
 # The awaitable form
 
 

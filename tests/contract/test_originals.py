@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 
-from mongodb_session_manager import SessionNotFoundError
+from mongodb_session_manager import SessionConflictError, SessionNotFoundError
+from mongodb_session_manager.archive import Archive
 from tests.contract.places import OnMongoDB, Place, make_agent
 from tests.models import ScriptedModel
 
@@ -156,6 +157,15 @@ def test_a_rewind_leaves_what_is_kept(audited: Place) -> None:
     assert originals(audited) == [(0, SECRET)]
 
 
+def test_what_is_redacted_after_a_rewind_is_kept_beside_what_was_there_before(audited: Place) -> None:
+    for said in (SECRET, LARGE):
+        make_agent(audited.manager("a"), "noted")(said)
+        audited.sessions.redact("a", 0)
+        audited.sessions.rewind("a", 0)
+
+    assert originals(audited) == [(0, SECRET), (0, LARGE)]
+
+
 @pytest.fixture
 def audited_mongodb(mongo_client: MongoClient[Any]) -> Iterator[OnMongoDB]:
     place = OnMongoDB(mongo_client, redacted_originals="keep")
@@ -181,6 +191,69 @@ def test_many_of_them_do_not_crowd_out_the_messages(audited_mongodb: OnMongoDB) 
     audited.collection.update_one({"_id": "a"}, {"$set": {"agents.default.originals": [entry] * 3000}})
 
     assert audited.store.load("a", "default").at.bytes < 2000
+
+
+def with_a_shared_secret(audited: OnMongoDB) -> None:
+    """A session whose first messages lie in the archive, and a fork that shares them."""
+    agent = make_agent(audited.manager("a"), "y" * 30_000)
+    agent(SECRET)
+    for _ in range(6):
+        agent("x" * 30_000)
+    audited.sessions.fork("a", "fork")
+
+
+def test_who_shares_an_archived_message_keeps_it_whoever_redacts_it(audited_mongodb: OnMongoDB) -> None:
+    audited = audited_mongodb
+    with_a_shared_secret(audited)
+    assert audited.sessions.redact("fork", 0) == ["fork"]
+    assert words(audited)[0] == "[redacted]"
+
+    assert originals(audited) == originals(audited, "fork") == [(0, SECRET)]
+    audited.sessions.delete("fork")
+    assert originals(audited) == [(0, SECRET)]
+    assert audited.factory.sessions.doctor(grace=0).findings == ()
+    audited.sessions.delete("a")
+    assert archived(audited) == 0
+
+
+def test_a_fork_keeps_it_though_the_redaction_was_interrupted_before_it(
+    audited_mongodb: OnMongoDB, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    audited = audited_mongodb
+    with_a_shared_secret(audited)
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(audited.sessions, "_forks_of", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            audited.sessions.redact("a", 0)
+    assert audited.sessions.redact("a", 0) == ["a", "fork"]
+
+    assert originals(audited) == originals(audited, "fork") == [(0, SECRET)]
+
+
+def test_of_two_redactions_of_what_is_shared_the_later_one_loses_nothing_and_frees_the_turn(
+    audited_mongodb: OnMongoDB, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    audited = audited_mongodb
+    with_a_shared_secret(audited)
+    lend = Archive.lend_originals
+
+    def late(self: Archive, *arguments: Any) -> None:
+        monkeypatch.setattr(Archive, "lend_originals", lend)
+        lend(self, *arguments)
+        audited.sessions.redact("fork", 0, "[first]")
+
+    monkeypatch.setattr(Archive, "lend_originals", late)
+    with pytest.raises(SessionConflictError):
+        audited.sessions.redact("a", 0, "[second]")
+
+    assert originals(audited) == originals(audited, "fork") == [(0, SECRET)]
+    assert words(audited)[0] == "[first]"
+    assert audited.sessions.redact("a", 0, "[third]") == ["a", "fork"]
+    assert originals(audited) == originals(audited, "fork") == [(0, SECRET)]
 
 
 async def test_the_awaitable_form_reads_them_off_the_loop(audited: Place) -> None:
@@ -262,3 +335,13 @@ def test_a_lineage_moves_with_an_export_and_begins_a_fork(place: Place) -> None:
 
     assert place.manager("b").get_prompt_lineage("default") == lineage
     assert place.manager("c").get_prompt_lineage("default") == lineage
+
+
+def test_what_another_tool_left_in_its_place_is_no_lineage(mongo_client: MongoClient[Any]) -> None:
+    place = OnMongoDB(mongo_client)
+    make_agent(place.manager("a"), "ok")("hello")
+    for other in (5, "x", None, {"a": 1}, [1], [{"changed_at": "2020"}]):
+        place.collection.update_one({"_id": "a"}, {"$set": {"agents.default.agent_data.prompt_lineage": other}})
+        assert place.manager("a").get_prompt_lineage("default") == []
+        assert [each.session_id for each in place.sessions.page().items] == ["a"]
+    place.drop()

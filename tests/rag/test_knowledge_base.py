@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -291,6 +293,28 @@ async def test_a_link_leads_to_the_section_where_the_documents_are_published(
     async with await KnowledgeBase.open(make_settings()) as base:
         found = await base.retrieve("Where do I put a hive?")
     assert found.passages[0].link is None
+
+
+async def test_the_embedded_store_is_not_written_chunk_by_chunk(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commits: list[str] = []
+    connect = sqlite3.connect
+
+    def traced(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        connection: sqlite3.Connection = connect(*arguments, **options)
+        connection.set_trace_callback(lambda command: commits.append(command) if command == "COMMIT" else None)
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", traced)
+    file = tmp_path / "long.md"
+    file.write_text("\n\n".join(f"## Part {part}\n\nWhat part {part} says." for part in range(200)))
+    async with await KnowledgeBase.open(settings) as base:
+        assert (await base.ingest([file])).embedded == 200
+        assert 0 < len(commits) < 10
+    async with await KnowledgeBase.open(settings) as base:
+        assert (await base.ingest([file])).unchanged == ["long.md"]
+        assert len((await base.retrieve("What does part 7 say?", top_k=300, threshold=0)).passages) > 50
 
 
 async def test_ten_thousand_chunks_are_counted_right(settings: Settings, tmp_path: Path) -> None:

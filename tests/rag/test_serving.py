@@ -18,6 +18,7 @@ import pytest
 from chat_service.config import Settings
 from chat_service.exceptions import KnowledgeBaseUnavailable
 from chat_service.rag import serving
+from chat_service.rag.errors import KnowledgeBaseMismatch
 from chat_service.rag.knowledge_base import KnowledgeBase
 from chat_service.rag.serving import ServedKnowledge, served_knowledge
 from tests.chat_service.running import eventually, running
@@ -63,6 +64,53 @@ async def test_without_paths_it_is_this_projects_documentation(settings: Setting
     assert {passage.module_name for passage in found.passages} <= {"docs", "project"}
 
 
+def pretend_another_version(monkeypatch: pytest.MonkeyPatch, layout: int) -> None:
+    for module in ("chunking", "opened", "ingest"):
+        monkeypatch.setattr(f"chat_service.rag.{module}.LAYOUT", layout)
+
+
+async def test_the_documentation_that_another_version_took_in_is_built_anew(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        pretend_another_version(patch, layout=0)
+        async with served_knowledge(settings) as knowledge:
+            await retrieved(knowledge, "What does SessionBusyError mean?")
+    async with served_knowledge(settings) as knowledge:
+        assert (await retrieved(knowledge, "What does SessionBusyError mean?")).is_supported
+    async with await KnowledgeBase.open(settings) as base:
+        report = await base.ingest_default()
+    assert report
+    assert (report.embedded, report.changed) == (0, [])
+
+
+async def test_what_another_version_took_in_is_never_searched(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        pretend_another_version(patch, layout=0)
+        async with await KnowledgeBase.open(settings) as base:
+            await base.ingest_default()
+    async with await KnowledgeBase.open(settings) as base:
+        assert not base.is_filled
+        with pytest.raises(KnowledgeBaseMismatch):
+            await base.retrieve("What does SessionBusyError mean?")
+
+
+async def test_documents_of_ones_own_that_another_version_took_in_are_refused_with_the_command(
+    settings: Settings, documents: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        pretend_another_version(patch, layout=0)
+        async with await KnowledgeBase.open(settings) as base:
+            await base.ingest([documents])
+    with pytest.raises(KnowledgeBaseMismatch, match=r"another version.*chat-service ingest --rebuild"):
+        await KnowledgeBase.open(settings)
+    async with await KnowledgeBase.open(settings, check=False) as base:
+        await base.ingest([documents], rebuild=True)
+        assert (await base.retrieve("How long do I knead the dough?")).is_supported
+
+
 async def test_nothing_is_opened_when_retrieval_is_off(make_settings: MakeSettings) -> None:
     settings = make_settings(retrieval="off")
     async with served_knowledge(settings) as knowledge:
@@ -98,6 +146,20 @@ async def test_a_worker_without_the_folder_says_so_once_and_takes_over_when_it_i
         assert "QDRANT_URL" in told[0]
         await holder.close()
         assert (await retrieved(knowledge, "How long do I knead the dough?")).is_supported
+
+
+async def test_nobody_waits_for_a_knowledge_base_that_could_not_be_opened(
+    make_settings: MakeSettings, documents: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(serving, "_PATIENCE_SECONDS", 600)
+    settings = make_settings(knowledge_paths=str(documents))
+    async with await KnowledgeBase.open(settings), served_knowledge(settings) as knowledge:
+        assert knowledge
+        async with asyncio.timeout(60):
+            while "KnowledgeBaseLocked" not in caplog.text:
+                await asyncio.sleep(0.05)
+            with pytest.raises(KnowledgeBaseUnavailable):
+                await knowledge.retrieve("How long do I knead the dough?")
 
 
 async def test_a_server_that_is_away_is_tried_again(

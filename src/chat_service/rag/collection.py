@@ -12,6 +12,7 @@ from qdrant_client import QdrantClient, models
 
 from .chunking import DocumentChunk
 from .embedders import Vectors
+from .one_commit import one_commit
 from .records import (
     ABOUT,
     About,
@@ -95,7 +96,8 @@ class Collection:
             for each in chunks
         ]
         if points:
-            self.client.upsert(self.name, points, wait=True)
+            with one_commit(self.client, self.name):
+                self.client.upsert(self.name, points, wait=True)
 
     def _vectors(self, each: EmbeddedChunk) -> dict[str, Any]:
         vectors: dict[str, Any] = {"dense": each.dense.tolist()}
@@ -104,7 +106,7 @@ class Collection:
         return vectors
 
     def publish(self, record: FileRecord, before: FileRecord | None) -> None:
-        """Let a version of a file count, and no earlier one: in one request, which a server carries out whole."""
+        """Let a version of a file count, and no earlier one: in one request, which is carried out whole."""
         new = record.points
         old = sorted(set(before.points if before else ()) - set(new))
         point = models.PointStruct(id=point_of_file(record.source_file), vector={}, payload=record.payload())
@@ -114,13 +116,15 @@ class Collection:
             operations.append(models.SetPayloadOperation(set_payload=live))
         if old:
             operations.append(models.DeleteOperation(delete=models.PointIdsList(points=list(old))))
-        self.client.batch_update_points(self.name, operations, wait=True)
+        with one_commit(self.client, self.name):
+            self.client.batch_update_points(self.name, operations, wait=True)
 
     def remove(self, record: FileRecord) -> None:
         """Forget a file: first that it counts, then its chunks."""
-        for points in ([point_of_file(record.source_file)], record.points):
-            if points:
-                self.client.delete(self.name, models.PointIdsList(points=list(points)), wait=True)
+        with one_commit(self.client, self.name):
+            for points in ([point_of_file(record.source_file)], record.points):
+                if points:
+                    self.client.delete(self.name, models.PointIdsList(points=list(points)), wait=True)
 
     def vectors_of(self, record: FileRecord) -> dict[str, Vectors]:
         """The vectors of a file's chunks, by the hash of what was embedded."""
@@ -142,8 +146,9 @@ class Collection:
             record = files.get(payload["source_file"])
             if record is None or record.version != payload["version"]:
                 idle.append(point.id)
-        for start in range(0, len(idle), _PAGE):
-            self.client.delete(self.name, models.PointIdsList(points=idle[start : start + _PAGE]), wait=True)
+        with one_commit(self.client, self.name):
+            for start in range(0, len(idle), _PAGE):
+                self.client.delete(self.name, models.PointIdsList(points=idle[start : start + _PAGE]), wait=True)
 
     def chunks(self) -> Iterator[tuple[FileRecord, EmbeddedChunk]]:
         """All chunks that count, each with the record of its file."""

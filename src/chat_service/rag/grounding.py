@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 from strands import Agent
@@ -19,6 +19,7 @@ from strands.types.content import SystemContentBlock, split_system_prompt
 
 from ..events import RetrievalComplete, RetrievalStart
 from ..exceptions import KnowledgeBaseUnavailable, ServiceError
+from ..small_talk import is_small_talk
 from .chunks import Chunk, kept_with
 from .citations import checked, cited
 from .evidence import EVIDENCE, Evidence
@@ -78,6 +79,11 @@ class Asked:
     query: str
     selected_text: str | None = None
     top_k: int = 5
+
+    @property
+    def is_about_documents(self) -> bool:
+        """Whether documents may hold an answer: not to a greeting, for example."""
+        return self.selected_text is not None or not is_small_talk(self.query)
 
 
 class Turn(Protocol):
@@ -182,26 +188,34 @@ class Grounding:
         assert self._turn
         retriever = self._retriever
         assert retriever
-        text, top_k = self._text_to_find(query), self._asked.top_k
+        top_k = self._asked.top_k
+        found: Retrieved | None = None
         try:
             async with asyncio.timeout(_PATIENCE):
-                return await self._turn.unless_stopped(
-                    lambda: retriever.retrieve(text, top_k=top_k, module=module, source=source)
-                )
+                for text in self._texts_to_find(query):
+                    again = await self._turn.unless_stopped(
+                        lambda text=text: retriever.retrieve(text, top_k=top_k, module=module, source=source)  # type: ignore[misc]
+                    )
+                    found = again and _after(found, again)
+                    if found is None or found.is_supported:
+                        break
+                return found
         except Exception as error:
             self._turn.retrieved(None)
             self._failure = _explained(error)
             raise self._failure from error.__cause__ if self._failure is error else error
 
-    def _text_to_find(self, query: str) -> str:
-        selected = (self._asked.selected_text or "")[:_OF_SELECTION]
-        return f"{query}\n{selected}".strip()
+    def _texts_to_find(self, query: str) -> Iterator[str]:
+        """The question with what was selected; where that finds nothing, the question alone."""
+        if selected := (self._asked.selected_text or "")[:_OF_SELECTION]:
+            yield f"{query}\n{selected}".strip()
+        yield query
 
     async def _prepared(self, call: InvokeModelContext) -> InvokeModelContext:
         """What the model is given instead of the bare history."""
         if self._failure:  # a tool that fails by itself ends no turn
             raise self._failure
-        if self.way == "step" and not self.evidence.is_searched:
+        if self.way == "step" and not self.evidence.is_searched and self._asked.is_about_documents:
             await self.search(self._asked.query)
         reading = read(call.messages, self.evidence.passages if self.way == "step" else [], self._fence)
         if rules := list(self._rules(reading)):
@@ -221,7 +235,7 @@ class Grounding:
             yield _CITE
         elif self.way == "tool" and not self.evidence.is_searched:
             yield _SEARCH
-        elif self.way != "off":
+        elif self.evidence.is_searched:
             yield _NOTHING_BUT_SELECTION if reading.has_selection else _NOTHING
 
     def _spend_on_model(self, milliseconds: float) -> None:
@@ -233,6 +247,14 @@ class Grounding:
         is_answer = message["role"] == "assistant" and not any("toolUse" in block for block in message["content"])
         if is_answer and (chunks := self.evidence.chunks):
             kept_with(message, chunks)
+
+
+def _after(first: Retrieved | None, second: Retrieved) -> Retrieved:
+    """A search after one that found nothing, with the time of both."""
+    if first is None:
+        return second
+    stages = dict.fromkeys([*first.timings, *second.timings])
+    return replace(second, timings={each: first.timings.get(each, 0) + second.timings.get(each, 0) for each in stages})
 
 
 def _explained(error: Exception) -> ServiceError:

@@ -130,7 +130,7 @@ class KnowledgeBase:
         settings = self._settings
         least = settings.retrieval_threshold if threshold is None else threshold
         return await asyncio.get_running_loop().run_in_executor(
-            self._searching, self._opened.search, query, top_k, mode or settings.retrieval_mode, least, module, source
+            self._searching, self._opened.find, query, top_k, mode or settings.retrieval_mode, least, module, source
         )
 
     async def close(self) -> None:

@@ -16,6 +16,7 @@ from .errors import KnowledgeBaseMismatch
 from .ingest import Run
 from .ingest_report import Ingested, Progress
 from .memory_index import MemoryIndex
+from .passages import Mode, Retrieved
 from .records import About
 from .search import Reranker, Search
 from .server_search import ServerSearch
@@ -29,7 +30,7 @@ __all__ = ["OpenedBase"]
 
 
 class OpenedBase:
-    """A store, an embedder, and the search over both. All but :attr:`search` belongs to one thread."""
+    """A store, an embedder, and the search over both. All but :meth:`find` belongs to one thread."""
 
     def __init__(self, settings: Settings, *, create: bool = True, check: bool = True) -> None:
         """Open it.
@@ -37,7 +38,8 @@ class OpenedBase:
         Args:
             settings: Which store and embedder.
             create: Make the folder of the embedded store when there is none.
-            check: Refuse what was made by another embedder; else it cannot be searched, but replaced.
+            check: Refuse what was made by another embedder or version; else it cannot be searched, but replaced. What
+                holds nothing but this project's own documentation is never refused: the next ingest builds it anew.
 
         Raises:
             KnowledgeBaseError: The store cannot be used, or a package is missing.
@@ -50,18 +52,30 @@ class OpenedBase:
             self._embedder = _embedder(settings)
             self._memory = None if self._store.is_remote else MemoryIndex()
             self._searcher = self._memory or ServerSearch(self._store)
-            self.search = Search(
+            self._search = Search(
                 self._embedder, self._searcher, _reranker(settings), published_at=settings.knowledge_url
             )
-            undone.callback(self.search.close)
+            undone.callback(self._search.close)
             current = self._store.current()
-            self.is_filled = current is not None
-            if current and (problem := self._mismatch(current)):
-                if check:
-                    raise problem
-            elif current:
+            self._problem = self._mismatch(current) if current else None
+            if current and self._problem and check and not _is_ours(current):
+                raise self._problem
+            self.is_filled = current is not None and not self._problem
+            if current and self.is_filled:
                 self._load(current)
             self._closing = undone.pop_all()
+
+    def find(
+        self, query: str, top_k: int, mode: Mode, threshold: float, module: str | None, source: str | None
+    ) -> Retrieved:
+        """Search. May be called by any thread.
+
+        Raises:
+            KnowledgeBaseError: The embedder or the store fails, or what is there has yet to be built anew.
+        """
+        if self._problem:
+            raise self._problem
+        return self._search(query, top_k, mode, threshold, module, source)
 
     def stop(self) -> None:
         """End what is being written as soon as it can be. May be called by any thread."""
@@ -81,16 +95,15 @@ class OpenedBase:
     def ingest_default(self, progress: Progress | None) -> Ingested | None:
         """Take in what the settings name, else this project's own documentation unless others are there."""
         current = self._store.current()
-        if current and not self._settings.knowledge_paths:
-            with told():
-                if any(record.root != DEFAULT_ROOT for record in current.files().values()):
-                    return None
+        if current and not self._settings.knowledge_paths and not _is_ours(current):
+            return None
         return self.ingest((), dry_run=False, rebuild=False, progress=progress)
 
     def _ingest(
         self, listing: Listing, forget: frozenset[str], dry_run: bool, rebuild: bool, progress: Progress | None
     ) -> Ingested:
         current = self._store.current()
+        rebuild = rebuild or bool(current and self._problem and _is_ours(current))
         if dry_run:
             with told():
                 return Run(listing, None if rebuild else current, None, progress=progress).go(forget=forget)
@@ -114,7 +127,7 @@ class OpenedBase:
         if not is_live:
             self._store.switch(collection)
             self._load(collection)
-            self.is_filled = True
+            self.is_filled, self._problem = True, None
         elif self._memory:
             self._memory.refresh()
         if isinstance(self._searcher, ServerSearch):
@@ -130,6 +143,11 @@ class OpenedBase:
         """What is wrong with a collection that was made otherwise than it would be now."""
         with told():
             about = collection.about()
+        if about and about.layout != LAYOUT:
+            return KnowledgeBaseMismatch(
+                f"QDRANT_COLLECTION: {self._settings.qdrant_collection} was made by another version of this service. "
+                "Build it anew: chat-service ingest --rebuild PATH…"
+            )
         if about and about.embedder == self._embedder.name and dimension in (None, about.dimension):
             return None
         made = f"{about.embedder} ({about.dimension} numbers)" if about else "another version"
@@ -138,6 +156,12 @@ class OpenedBase:
             f"QDRANT_COLLECTION: {self._settings.qdrant_collection} was made with {made}, and the settings ask for "
             f"{asked}. Set EMBEDDINGS and COHERE_MODEL back, or build it anew: chat-service ingest --rebuild PATH…"
         )
+
+
+def _is_ours(collection: Collection) -> bool:
+    """Whether it holds nothing but this project's own documentation."""
+    with told():
+        return all(record.root == DEFAULT_ROOT for record in collection.files().values())
 
 
 def _embedder(settings: Settings) -> Embedder:

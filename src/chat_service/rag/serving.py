@@ -16,7 +16,7 @@ from importlib.util import find_spec
 
 from ..config import Settings
 from ..exceptions import KnowledgeBaseUnavailable
-from .errors import IngestStopped, KnowledgeBaseError
+from .errors import IngestStopped, KnowledgeBaseError, KnowledgeBaseMismatch
 from .ingest_report import Ingested
 from .knowledge_base import KnowledgeBase
 from .passages import Mode, Retrieved
@@ -27,7 +27,9 @@ logger = logging.getLogger(__name__)
 
 _NEEDED = ("bs4", "pypdf", "qdrant_client", "snowballstemmer")
 _AGAIN_SECONDS = 5.0
-_PATIENCE_SECONDS = 5.0
+_REBUILT_SECONDS = 60.0
+"""Between looks whether somebody has built it anew, who needs the folder meanwhile."""
+_PATIENCE_SECONDS = 15.0
 """That a question waits for a knowledge base that is being opened, or filled for the first time."""
 _TELL_SECONDS = 2.0
 _MOST_PROBLEMS = 20  # that are told one by one
@@ -80,7 +82,8 @@ class ServedKnowledge:
                 return
             except KnowledgeBaseError as error:
                 self._tell(error)
-            await asyncio.sleep(_AGAIN_SECONDS)
+                mends_itself = not isinstance(error, KnowledgeBaseMismatch)
+            await asyncio.sleep(_AGAIN_SECONDS if mends_itself else _REBUILT_SECONDS)
 
     async def _open(self) -> None:
         if self._base is None:
@@ -114,6 +117,8 @@ class ServedKnowledge:
         Raises:
             KnowledgeBaseUnavailable: It cannot be searched now. The log says why.
         """
+        if self._told and not self._answers.is_set():  # nobody need wait for what has failed
+            raise KnowledgeBaseUnavailable
         try:
             await asyncio.wait_for(self._answers.wait(), _PATIENCE_SECONDS)
             assert self._base

@@ -173,7 +173,7 @@ async def _cut(connection: Any, key: str, agent_key: str, agent: Mapping[str, An
 
 _EXISTS = "SELECT true FROM chat_sessions session WHERE session_id = $1 AND NOT chat_session_is_gone(session)"
 _ORIGINALS = """
-SELECT DISTINCT ON (position) position, redacted_at, message FROM chat_originals
+SELECT position, redacted_at, message FROM chat_originals
 WHERE session_id = $1 AND agent_id = $2 ORDER BY position, redacted_at
 """
 

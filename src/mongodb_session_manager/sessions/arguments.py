@@ -4,21 +4,39 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any, TypeVar
+
+from ..documents import valid_text
 
 __all__ = ["checked"]
 
 _Class = TypeVar("_Class", bound=type)
 
-_TEXTS = ("session_id", "new_id", "agent_id", "owner", "title", "application_name", "cursor", "replacement")
+_TEXTS = ("session_id", "new_id", "owner", "title", "application_name", "cursor")
+_CODED = ("agent_id", "replacement")
+"""Texts that are stored in a code where UTF-8 cannot express them."""
 _NUMBERS = ("at", "position", "limit", "offset")
-_SAID = {str: "a string", int: "an integer"}
-_KINDS: dict[str, type] = {**dict.fromkeys(_TEXTS, str), **dict.fromkeys(_NUMBERS, int)}
+_DATES = ("created_after", "created_before", "updated_after", "updated_before")
+_SAID: dict[Any, str] = {
+    str: "a string",
+    int: "an integer",
+    datetime: "a datetime",
+    Mapping: "a mapping",
+    (int, float): "a number",
+}
+_KINDS: dict[str, Any] = {
+    **dict.fromkeys([*_TEXTS, *_CODED], str),
+    **dict.fromkeys(_NUMBERS, int),
+    **dict.fromkeys(_DATES, datetime),
+    "config": Mapping,
+    "seconds": (int, float),
+}
 
 
 def checked(kind: _Class) -> _Class:
-    """Let the public methods of a class refuse texts and numbers that are none, with a ``ValueError``."""
+    """Let the public methods of a class refuse what is of another kind than it should be, with a ``ValueError``."""
     for name in dir(kind):
         method = getattr(kind, name)
         if not name.startswith("_") and inspect.isfunction(method):
@@ -35,10 +53,12 @@ def _checking(method: Callable[..., Any]) -> Callable[..., Any]:
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         for name, value in [*zip(names, args, strict=False), *kwargs.items()]:
             wanted = _KINDS.get(name)
-            if wanted is None or type(value) is wanted or (value is None and name in optional):
+            if wanted is None or (value is None and name in optional):
                 continue
             if not isinstance(value, wanted) or isinstance(value, bool):
                 raise ValueError(f"{name} must be {_SAID[wanted]}, not {type(value).__name__}")
+            if name in _TEXTS:
+                valid_text(name, value)
         return method(self, *args, **kwargs)
 
     return call

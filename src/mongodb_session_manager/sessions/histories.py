@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import Any
 
 from strands.types.session import SessionMessage
@@ -86,17 +87,23 @@ class Histories(SessionDocuments):
         if document is None:
             raise unknown(session_id)
         entries = [each for index in range(len(places)) for each in document.get(f"at{index}") or ()]
-        # A redaction that was repeated because another writer came between is listed twice.
-        once = {each["position"]: each for each in reversed(entries)}
         with noted(session_id):
-            found = self._archive.originals(session_id, [once[position] for position in sorted(once)])
+            found = self._archive.originals(session_id, sorted(entries, key=itemgetter("position", "redacted_at")))
+        # A redaction that was repeated, or came by way of a shared bucket as well, is listed twice; a position that
+        # was redacted again after a rewind said something else.
+        once: dict[int, list[dict[str, Any]]] = {}
+        for each in found:
+            said = once.setdefault(each["position"], [])
+            if all(each["message"] != earlier["message"] for earlier in said):
+                said.append(each)
         return [
             OriginalMessage(
-                position=each["position"],
+                position=position,
                 redacted_at=each["redacted_at"],
-                message=session_message(each, each["position"]).message,
+                message=session_message(each, position).message,
             )
-            for each in found
+            for position, said in once.items()
+            for each in said
         ]
 
     def _forks_of(self, session_id: str, agent_id: str, agent: LoadedAgent, position: int) -> list[str]:

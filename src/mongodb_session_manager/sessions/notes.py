@@ -41,7 +41,7 @@ class Notes(SessionDocuments):
         self, session_id: str, *, title: str | None = None, metadata: Mapping[str, Any] | None = None
     ) -> SessionSummary:
         """See :class:`~mongodb_session_manager.SessionCatalogue`."""
-        sets = metadata_fields(_mapping("metadata", metadata or {}))
+        sets = metadata_fields(metadata or {})
         if title is not None:
             sets["title"] = title
         if sets:
@@ -70,7 +70,7 @@ class Notes(SessionDocuments):
         Raises:
             ValueError: MongoDB cannot address a key, or one key lies inside another's value.
         """
-        sets = metadata_fields(_mapping("metadata", metadata))
+        sets = metadata_fields(metadata)
         return self._change(session_id, {"$set": sets}, create, created_at) if sets else None
 
     def delete_metadata(
@@ -187,9 +187,10 @@ def metadata_fields(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a document that metadata by dotted keys is, with encoded values.
 
     Raises:
+        TypeError: It is no mapping.
         ValueError: MongoDB cannot address a key.
     """
-    for key in map(_text, metadata):
+    for key in map(_text, _mapping("metadata", metadata)):
         if "\x00" in key or any(not part or part[0] == "$" for part in key.split(".")):
             raise ValueError(
                 f"metadata key {key!r} cannot be stored: a key is text without NUL, and no part of it between dots is"

@@ -7,6 +7,11 @@ const KEPT = 20; // sentences in the page
 
 let rest = "";
 
+// What was left of one that was not read to its end is forgotten.
+export function beginAnswer() {
+  rest = "";
+}
+
 export function hear(text) {
   rest += text;
   let end = 0;

@@ -81,7 +81,6 @@ export class Answer {
       this.#finishSearch(message.passages);
     }
     if (message.html) this.#setBlock(0, message.html);
-    else if (message.text) this.parts.append(element("p", { className: "text", textContent: message.text }));
     this.#blocks = [];
     for (const part of message.content) {
       if (part.toolUse) this.#addTool(part.toolUse.toolUseId, part.toolUse.name, part.toolUse.input);

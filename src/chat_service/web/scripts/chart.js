@@ -16,14 +16,14 @@ export function chart(turns) {
     svg("line", { x1: 0, x2: width, y1: HEIGHT - 0.5, y2: HEIGHT - 0.5, class: "axis" }),
     ...turns.map((turn, index) => bars(turn, index, most)),
   );
-  const key = element(
+  const legend = element(
     "p",
-    { className: "quiet key" },
+    { className: "quiet legend" },
     element("span", { className: "first", textContent: "first word" }),
     element("span", { className: "whole", textContent: "whole answer" }),
     element("span", { textContent: `highest ${lasting(most)}` }),
   );
-  return element("figure", {}, picture, key, table(turns));
+  return element("figure", {}, picture, legend, table(turns));
 }
 
 function bars(turn, index, most) {

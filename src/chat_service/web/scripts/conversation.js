@@ -4,12 +4,13 @@
 //   refused (detail: {question, message}), created, left
 
 import * as address from "./address.js";
-import { endOfAnswer, hear, say } from "./announcer.js";
+import { say } from "./announcer.js";
 import { $ } from "./element.js";
 import { Outbox } from "./outbox.js";
+import { readAnswer, restOf } from "./reading.js";
 import { followEnd, toEnd } from "./scrolling.js";
 import * as service from "./service.js";
-import { Batch, follow, isLast } from "./stream.js";
+import { follow } from "./stream.js";
 import { tellTabs } from "./tabs.js";
 import { Transcript } from "./transcript.js";
 import { endingOf, trouble } from "./words.js";
@@ -87,7 +88,7 @@ export class Conversation extends EventTarget {
 
   #refuseToOpen(error, signal, isWish) {
     if (signal.aborted || error.name === "AbortError") return;
-    const isGone = error.code === "session_not_found";
+    const isGone = [404, 422].includes(error.status); // 422: it cannot even be the name of one
     if (isGone && !isWish) return this.#tell("left");
     const { answer } = this.transcript.begin(null);
     answer.note(
@@ -202,29 +203,13 @@ export class Conversation extends EventTarget {
   }
 
   async #follow(events, asked, answer, reading, questionAt = null) {
-    const batch = new Batch((waiting) => {
-      if (reading.signal.aborted) return;
-      for (const event of waiting) answer.show(event);
-      followEnd();
-    });
-    let ending = null;
-    let gap = false;
-    for await (const event of events) {
-      if (reading.signal.aborted) return;
-      if (event.session_id) this.#adopt(event.session_id);
-      gap ||= event.gap;
-      if (event.event === "response_chunk") hear(event.text);
-      if (isLast(event)) ending = event;
-      else batch.add(event);
-    }
-    batch.flush();
-    endOfAnswer();
-    answer.waiting = false;
+    const read = await readAnswer(events, answer, reading.signal, (id) => this.#adopt(id));
+    if (!read) return;
     this.#endReading(reading);
-    await this.#settle(ending, gap, asked, answer, questionAt);
+    await this.#settle(read, asked, answer, questionAt);
   }
 
-  async #settle(ending, gap, asked, answer, questionAt) {
+  async #settle({ ending, gap }, asked, answer, questionAt) {
     const { signal } = this.#visit;
     const page = await service.listMessages(this.id, questionAt ?? this.transcript.end, 200).catch(() => null);
     if (signal.aborted) return;
@@ -340,9 +325,4 @@ export class Conversation extends EventTarget {
   #tell(what) {
     this.dispatchEvent(new Event(what));
   }
-}
-
-async function* restOf(events, first) {
-  yield first;
-  if (!isLast(first)) yield* events;
 }

@@ -49,7 +49,7 @@ async function reach(path, options) {
 async function problem(response) {
   const body = await response.json().catch(() => ({}));
   const retryAfter = Number(response.headers.get("Retry-After")) || 0;
-  if (response.status === 503 || response.status === 429) connection.busy(retryAfter);
+  if (response.status === 503) connection.busy(retryAfter);
   const message = body.error ?? `The service answered with status ${response.status}.`;
   return new ServiceError(message, { code: body.code ?? "", status: response.status, retryAfter });
 }

@@ -2,8 +2,6 @@
 
 import { element, iconButton } from "./element.js";
 
-const asText = (value) => (typeof value === "string" ? value : JSON.stringify(value));
-
 // Text that is JSON is that value; everything else is text.
 function valueOf(text) {
   try {
@@ -11,6 +9,12 @@ function valueOf(text) {
   } catch {
     return text;
   }
+}
+
+// What comes back as it was: a text that looks like JSON, or has several lines, has its quotation marks.
+function asText(value) {
+  const isPlain = typeof value === "string" && valueOf(value) === value && !/[\r\n]/.test(value);
+  return isPlain ? value : JSON.stringify(value);
 }
 
 export class MetadataEditor {

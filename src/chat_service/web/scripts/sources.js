@@ -1,5 +1,6 @@
 // The passages that an answer rests on.
 
+import { SERVICE } from "./address.js";
 import { $, element } from "./element.js";
 import { openPanel } from "./panel.js";
 import { counted } from "./words.js";
@@ -30,14 +31,19 @@ function passage(found, isChosen) {
     element("h3", {}, number, found.section_heading || found.source_file),
     element("p", { className: "quiet", textContent: found.source_file + score }),
     element("meter", { min: 0, max: 1, value: found.similarity_score, ariaLabel: "Score" }),
-    element("blockquote", { textContent: found.excerpt }),
+    element("blockquote", { textContent: flowing(found.excerpt) }),
     link(found),
   );
   if (isChosen) node.setAttribute("aria-current", "true");
   return node;
 }
 
+// Lines that only the width of their file has broken are one again; lists, tables and short lines stay.
+const flowing = (text) => text.replace(/(\S.{59,})\n(?=[^\s\-*+|#>`\d])/g, "$1 ");
+
+// To a page of the web, or of the service itself.
 function link({ link: target }) {
-  if (!/^https?:\/\//.test(target ?? "")) return null;
-  return element("a", { href: target, target: "_blank", rel: "noopener noreferrer", textContent: "Open the document" });
+  const url = target && URL.parse(target, SERVICE || location.origin);
+  if (!["http:", "https:"].includes(url?.protocol)) return null;
+  return element("a", { href: url, target: "_blank", rel: "noopener noreferrer", textContent: "Open the document" });
 }

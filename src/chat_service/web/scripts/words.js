@@ -28,18 +28,11 @@ export function lasting(milliseconds) {
   return `${(milliseconds / 1000).toFixed(1)} s`;
 }
 
-// What to do, by the code of an error. What went wrong is what the service says.
+// What to do, by the code of an error, where the service says only what went wrong.
 const REMEDIES = {
-  session_busy: "Wait until it is finished, then send again.",
-  session_conflict: "Reload the conversation, then send again.",
-  session_too_large: "Begin a new conversation, or fork this one from an earlier message.",
+  session_too_large: "Or fork this one from an earlier message.",
   content_too_large: "Shorten the question.",
-  rate_limited: "Wait a moment, then send again.",
-  overloaded: "Wait a moment, then send again.",
-  model_unavailable: "Try again in a few seconds.",
-  agent_error: "Ask again; if it fails again, ask in other words.",
-  service_unavailable: "It is being looked for; try again in a few seconds.",
-  turn_interrupted: "Ask again. The conversation may stay busy for up to half a minute.",
+  turn_interrupted: "The conversation may stay busy for up to half a minute.",
   forbidden: "Sign in with another key.",
   unreachable: "Check your network and that the service is running, then send again.",
 };
@@ -52,6 +45,8 @@ export function endingOf(event) {
 }
 
 export function trouble(error) {
-  const remedy = REMEDIES[error.code] ?? "";
-  return remedy && !error.message.includes(remedy) ? `${error.message} ${remedy}` : error.message;
+  const remedy = error.code === "rate_limited" ? waiting(error.retryAfter) : (REMEDIES[error.code] ?? "");
+  return remedy ? `${error.message} ${remedy}` : error.message;
 }
+
+const waiting = (seconds) => `Wait ${seconds ? counted(seconds, "second") : "a moment"}, then send again.`;
