@@ -59,7 +59,7 @@ def settings(mongo_uri: str, mongo_client: MongoClient[Any]) -> Iterator[Setting
         _env_file=None,
         mongodb_uri=mongo_uri,
         database_name=database_name,
-        demo_delay=0.01,
+        demo_delay=0.02,
         min_pool_size=0,
         retrieval="step",
     )

@@ -88,7 +88,7 @@ def test_a_service_that_is_busy_says_so_and_gives_the_question_back(page: Page, 
         expect(answers(other)).to_contain_text(["3, 4"])
         page.goto(f"{address}/#/")
         ask(page, "What is my name?")
-        expect(page.get_by_role("alert").filter(has_text="Wait a moment, then send again.")).to_be_visible()
+        expect(page.get_by_role("alert").filter(has_text="Try again in a moment.")).to_be_visible()
         expect(status(page)).to_contain_text("Server busy")
         expect(page.get_by_label("Your question")).to_have_value("What is my name?")
         other.get_by_role("button", name="Stop").click()
@@ -98,6 +98,20 @@ def test_a_service_that_is_busy_says_so_and_gives_the_question_back(page: Page, 
         expect(answers(page)).to_have_count(1)
         finished(page)
         other.close()
+        page.goto("about:blank")
+
+
+def test_who_asks_too_often_is_told_how_long_to_wait_and_not_that_the_service_is_busy(
+    page: Page, settings: Settings
+) -> None:
+    with served(settings.model_copy(update={"rate_limit": "1/hour", "retrieval": "off"})) as address:
+        page.goto(f"{address}/#/")
+        ask_and_wait(page, "My name is Ada.")
+        ask(page, "What is my name?")
+        expect(page.get_by_role("alert").filter(has_text=re.compile(r"Wait [\d,]+ seconds"))).to_be_visible()
+        expect(page.get_by_label("Your question")).to_have_value("What is my name?")
+        expect(questions(page)).to_have_count(1)
+        expect(status(page)).to_contain_text("Online")
         page.goto("about:blank")
 
 

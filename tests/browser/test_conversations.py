@@ -142,8 +142,9 @@ def test_the_open_conversation_is_there_after_a_reload_and_in_a_new_tab(page: Pa
     expect(other.get_by_role("heading", name="What would you like to know?")).to_be_visible()
 
 
-def test_a_link_to_a_session_that_is_gone_says_so(page: Page) -> None:
-    page.goto("/#/c/session_0000000000000000")
+@pytest.mark.parametrize("name", ["session_0000000000000000", "..", "%00", "x" * 500])
+def test_a_link_to_a_session_that_is_gone_or_cannot_be_says_so(page: Page, name: str) -> None:
+    page.goto(f"/#/c/{name}")
     expect(log(page).get_by_role("alert")).to_contain_text("This conversation does not exist, or was deleted.")
     page.get_by_role("alert").get_by_role("button", name="New conversation").click()
     expect(page.get_by_role("heading", name="What would you like to know?")).to_be_visible()
@@ -169,12 +170,12 @@ def test_two_tabs_on_one_conversation_see_the_same_answer_live(page: Page, addre
     for tab in (page, other):
         tab.goto(f"/#/c/{session_id}")
         expect(answers(tab)).to_have_count(1)
-    ask(page, "Count to 150.")
+    ask(page, "Count to 400.")
     expect(other.get_by_role("button", name="Stop")).to_be_visible()
-    expect(questions(other).last).to_contain_text("Count to 150.")
+    expect(questions(other).last).to_contain_text("Count to 400.")
     for tab in (page, other):
         finished(tab)
-        expect(answers(tab).last).to_contain_text("149, 150")
+        expect(answers(tab).last).to_contain_text("399, 400")
         expect(answers(tab)).to_have_count(2)
     other.get_by_role("button", name="New conversation").click()  # the first tab stays where it is
     expect(answers(page)).to_have_count(2)
@@ -189,12 +190,12 @@ def test_whoever_asks_while_an_answer_is_written_elsewhere_sees_that_and_keeps_t
     other = open_context().new_page()  # of somebody else: the tabs cannot hear each other
     other.goto(f"/#/c/{session_id}")
     expect(answers(other)).to_have_count(1)
-    ask(other, "Count to 200.")
+    ask(other, "Count to 500.")
     expect(answers(other).last).to_contain_text("2")
     ask(page, "What is my name?")
     expect(page.get_by_role("alert").filter(has_text="Another answer is being written")).to_be_visible()
     expect(page.get_by_label("Your question")).to_have_value("What is my name?")
-    expect(questions(page).last).to_contain_text("Count to 200.")
+    expect(questions(page).last).to_contain_text("Count to 500.")
     finished(page)
     page.get_by_role("button", name="Send", exact=True).click()
     expect(answers(page).last).to_contain_text("Your name is Ada.")

@@ -100,7 +100,7 @@ def test_hostile_metadata_titles_and_tools_are_text(page: Page, model: ModelServ
     panel = open_details(page)
     expect(panel.get_by_text("<b>key</b>")).to_be_visible()
     panel.get_by_text("Show the stored document").click()
-    expect(panel.get_by_text("agents")).to_be_visible()
+    expect(panel.get_by_text("agents", exact=True)).to_be_visible()
     assert page.locator("b, img[src='x']").count() == 0
     assert page.title() == HOSTILE[0]
     nothing_ran(page)

@@ -9,6 +9,8 @@ from pathlib import Path
 import httpx
 from playwright.sync_api import Page, expect
 
+from tests.chat_service.running import eventually
+
 from .reader import answers, ask_and_wait, filled, open_details, session_of
 
 
@@ -41,6 +43,22 @@ def test_metadata_that_changes_elsewhere_is_seen_without_a_reload(page: Page, ad
     expect(panel.get_by_label("Value of mood")).to_have_value("calm")
 
 
+def test_metadata_keeps_its_kind_when_it_is_changed(page: Page, address: str) -> None:
+    session_id = filled(address, "My name is Ada.")
+    path = f"{address}/api/sessions/{session_id}/metadata"
+    httpx.patch(path, json={"metadata": {"code": "42", "note": "one\ntwo", "topic": "names"}}, timeout=20)
+    page.goto(f"/#/c/{session_id}")
+    panel = open_details(page)
+    for key, shown, wanted in (("code", '"42"', '"43"'), ("note", '"one\\ntwo"', '"one\\nthree"')):
+        field = panel.get_by_label(f"Value of {key}")
+        expect(field).to_have_value(shown)
+        field.fill(wanted)
+        field.press("Enter")
+        expect(panel.get_by_label("Value of topic")).to_have_value("names")
+    stored = {"code": "43", "note": "one\nthree", "topic": "names"}
+    eventually(lambda: httpx.get(path, timeout=20).json()["metadata"] == stored, 20)
+
+
 def test_metadata_that_the_service_refuses_is_told_in_words(page: Page, address: str) -> None:
     page.goto(f"/#/c/{filled(address, 'My name is Ada.')}")
     panel = open_details(page)
@@ -66,6 +84,9 @@ def test_figures_times_agents_and_the_stored_document(page: Page, address: str) 
     tree = panel.get_by_role("group").filter(has_text="Show the stored document")
     tree.get_by_text("agents").click()
     expect(tree.get_by_text(re.compile("agent")).first).to_be_visible()
+    line = "[...document.querySelectorAll('.tree .key')].map((key) => [key, key.nextElementSibling])"
+    offset = "([key, value]) => value.getBoundingClientRect().top - key.getBoundingClientRect().top"
+    assert page.evaluate(f"{line}.every((pair) => Math.abs(({offset})(pair)) < 5)"), "a field and its value are apart"
     assert page.locator("[style]").count() == 0
 
 

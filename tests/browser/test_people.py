@@ -37,11 +37,11 @@ def test_the_theme_follows_the_system_until_the_reader_chooses_one(page: Page) -
     page.get_by_role("button", name="Theme: system").click()
     page.get_by_role("button", name="Theme: light").click()
     expect(page.get_by_role("button", name="Theme: dark")).to_be_visible()
-    eventually(lambda: background(page) == dark)
+    eventually(lambda: background(page) == dark, 20)
     page.reload()
     assert background(page) == dark
     page.get_by_role("button", name="Theme: dark").click()
-    eventually(lambda: background(page) == light)
+    eventually(lambda: background(page) == light, 20)
 
 
 def test_everything_is_reached_by_keys(page: Page, address: str) -> None:
@@ -88,6 +88,16 @@ def test_a_screen_reader_hears_sentences_and_no_single_words(page: Page) -> None
     assert sum(map(len, said)) <= len(whole)
 
 
+def test_a_screen_reader_hears_nothing_of_an_answer_that_was_left(page: Page) -> None:
+    page.goto("/")
+    ask(page, "Count to 900.")  # one sentence that has not ended
+    expect(answers(page)).to_contain_text(["5, 6"])
+    page.keyboard.press("Control+Shift+O")
+    ask_and_wait(page, "My name is Ada.")
+    spoken = page.locator("[aria-live=polite] p")
+    expect(spoken).to_have_text(["I will remember for this session:", "your name is Ada."])
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_on_a_phone_nothing_is_cut_off_and_the_list_is_a_drawer(open_context: OpenContext, scheme: str) -> None:
     page = open_context(viewport=SIZES["phone"], color_scheme=scheme, has_touch=True).new_page()
@@ -109,12 +119,16 @@ def test_on_a_phone_every_target_has_44_pixels(open_context: OpenContext) -> Non
     page = open_context(viewport=SIZES["phone"], has_touch=True).new_page()
     page.goto("/")
     ask_and_wait(page, CITED)
+    answers(page).get_by_role("button", name="Bad answer").tap()
+    expect(page.get_by_role("form", name="Why?")).to_be_visible()
     small = targets(page)
     page.get_by_role("button", name="Conversations").tap()
     expect(page.get_by_role("button", name="Close the list")).to_be_visible()
     small += targets(page)
     page.get_by_role("button", name="Close the list").tap()
-    open_details(page)
+    panel = open_details(page).bounding_box()
+    assert panel is not None
+    assert (panel["x"], panel["width"]) == (0, 390)
     expect(page.get_by_text("Show the stored document")).to_be_visible()
     small += targets(page)
     assert small == []
@@ -123,9 +137,9 @@ def test_on_a_phone_every_target_has_44_pixels(open_context: OpenContext) -> Non
 def targets(page: Page) -> list[str]:
     """What can be touched and is smaller, but for numbers and links in the middle of a text."""
     found: list[str] = page.evaluate(
-        """() => [...document.querySelectorAll('button, summary, input, #groups a, [role=tab]')]
+        """() => [...document.querySelectorAll('button, summary, input, label, #groups a, [role=tab]')]
             .filter((each) => each.checkVisibility({ visibilityProperty: true }))
-            .filter((each) => !each.closest('p, li li, .choice, label'))
+            .filter((each) => !each.matches('label input') && !each.closest('p, li li'))
             .filter((each) => !each.matches('.cite, .link'))
             .map((each) => [each, each.getBoundingClientRect()])
             .filter(([, box]) => box.width < 43.5 || box.height < 43.5)
@@ -196,7 +210,7 @@ def show_details(page: Page, address: str) -> None:
     panel = open_details(page)
     panel.get_by_text("As a table").click()
     panel.get_by_text("Show the stored document").click()
-    expect(panel.get_by_text("agents")).to_be_visible()
+    expect(panel.get_by_text("agents", exact=True)).to_be_visible()
 
 
 def show_sources(page: Page, address: str) -> None:

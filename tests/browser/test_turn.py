@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import httpx
 from playwright.sync_api import Page, expect
 
 from chat_service.config import Settings
+from tests.chat_service.retrievers import SESSIONS, MemoryRetriever
 from tests.chat_service.running import eventually, served
 
 from .conftest import OpenContext
@@ -116,7 +118,7 @@ def test_answers_and_questions_are_copied(open_context: OpenContext, address: st
     assert page.evaluate("navigator.clipboard.readText()") == "I will remember for this session: your name is Ada."
     questions(page).hover()
     questions(page).get_by_role("button", name="Copy question").click()
-    eventually(lambda: page.evaluate("navigator.clipboard.readText()") == "My name is Ada.")
+    eventually(lambda: page.evaluate("navigator.clipboard.readText()") == "My name is Ada.", 20)
 
 
 def test_a_tool_call_is_folded_and_shows_its_input_and_output_when_opened(page: Page) -> None:
@@ -134,7 +136,7 @@ def test_a_tool_call_is_folded_and_shows_its_input_and_output_when_opened(page: 
         page.reload()  # and the same from the store
 
 
-def test_what_an_answer_rests_on_is_cited_and_opened_beside_it(page: Page) -> None:
+def test_what_an_answer_rests_on_is_cited_and_opened_beside_it(page: Page, address: str) -> None:
     page.goto("/")
     ask_and_wait(page, CITED)
     for _ in range(2):
@@ -146,10 +148,25 @@ def test_what_an_answer_rests_on_is_cited_and_opened_beside_it(page: Page) -> No
         expect(chosen).to_contain_text("fits 91 %")
         expect(chosen).to_contain_text("It is kept in one document.")
         expect(chosen).to_be_focused()
+        document = chosen.get_by_role("link", name="Open the document")
+        expect(document).to_have_attribute("href", f"{address}/docs/sessions.md#what-one-is")
         page.get_by_role("button", name="Close session details").click()
         cited = answers(page).get_by_role("list", name="Sources").get_by_role("button")
         expect(cited).to_have_text([re.compile("What one is$"), re.compile("Turns$")])
         page.reload()  # and the same from the store
+
+
+def test_an_excerpt_flows_and_keeps_its_lists(page: Page, settings: Settings) -> None:
+    text = f"A session is a conversation, {'kept ' * 12}whole\nin one document:\n- messages\n- metadata"
+    with served(settings, MemoryRetriever([replace(SESSIONS, text=text)])) as address:
+        page.goto(f"{address}/#/")
+        ask_and_wait(page, CITED)
+        answers(page).get_by_role("group").filter(has_text="Found 1 passage").click()
+        answers(page).get_by_role("button", name="docs/sessions.md · Sessions › What one is").click()
+        excerpt = page.get_by_role("tabpanel", name="Sources").get_by_role("blockquote")
+        expect(excerpt).to_be_visible()
+        assert excerpt.text_content() == text.replace("whole\n", "whole ")
+        page.goto("about:blank")
 
 
 def test_the_page_follows_an_answer_and_lets_go_when_the_reader_scrolls_up(page: Page) -> None:
