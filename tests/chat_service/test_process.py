@@ -95,7 +95,7 @@ def test_logging_that_is_configured_already_stays_as_it_is(tmp_path: Path, port:
     (tmp_path / "log.json").write_text(json.dumps(config))
     program = ("uvicorn", "--factory", "chat_service.main:create_app", "--port", str(port), "--log-config", "log.json")
     with started(tmp_path, port, program=program, MONGODB_URI=mongo_uri, MIN_POOL_SIZE="0") as process:
-        eventually(lambda: own.exists() and "startup complete" in own.read_text(), 20)
+        eventually(lambda: own.exists() and "Uvicorn running on" in own.read_text(), 20)
         process.http.get("/livez", headers={"X-Request-ID": "abc-1"})
         eventually(lambda: "request_id=<abc-1>" in own.read_text())
     assert process.log() == ""
