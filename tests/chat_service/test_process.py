@@ -78,7 +78,7 @@ def test_another_server_gets_the_log_as_well(tmp_path: Path, port: int, mongo_ur
     program = ("uvicorn", "--factory", "chat_service.main:create_app", "--port", str(port))
     settings = {"MONGODB_URI": mongo_uri, "LOG_LEVEL": "info", "MIN_POOL_SIZE": "0"}
     with started(tmp_path, port, program=program, **settings) as process:
-        eventually(lambda: "startup complete" in process.log(), 20)
+        eventually(lambda: "Uvicorn running on" in process.log(), 20)
         process.http.get("/livez", headers={"X-Request-ID": "abc-1"})
         eventually(lambda: "request_id=<abc-1>" in process.log())
     assert process.log().count("request_id=<abc-1>") == 1
