@@ -14,7 +14,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-QUESTIONS = ("My name is Ada.", "What is a session?", "What is my name?", "Hello", "I like tea.")
+QUESTIONS = ("My name is Ada.", "Count to 100.", "What is my name?", "Hello", "I like tea.")
 LIVE = b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 
 
